@@ -1,0 +1,1 @@
+"""Benchmarks of Penstock against the tools a user would otherwise pick."""

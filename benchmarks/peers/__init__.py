@@ -1,0 +1,1 @@
+"""The same job as `penstock prepare`, written by hand with other tools."""

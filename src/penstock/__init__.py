@@ -1,0 +1,44 @@
+"""Penstock: batch-first machine learning, from files and streams to a trusted model and its predictions.
+
+The public names, loaded when they are first used, so that ``import penstock`` costs next to nothing.
+
+Example:
+    >>> import penstock as ps
+    >>> ps.Standardize(ps.numeric())
+    Standardize(columns=Selector(patterns=('numeric',), excluded=()))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES: dict[str, str] = {
+    **dict.fromkeys(("FittedPipeline", "Pipeline", "load", "read"), "penstock.api"),
+    **dict.fromkeys(("boolean", "categorical", "columns", "numeric", "role", "text", "time"), "penstock.selector"),
+    **dict.fromkeys(("Field", "Role", "Schema"), "penstock.schema"),
+    **dict.fromkeys(("PenstockError",), "penstock.errors"),
+    **dict.fromkeys(("Impute",), "penstock.steps.impute"),
+    **dict.fromkeys(("Clip", "FlagOutliers", "RejectOutliers"), "penstock.steps.outliers"),
+    **dict.fromkeys(("MinMax", "Robust", "Standardize"), "penstock.steps.scale"),
+    **dict.fromkeys(("OneHot", "Ordinal"), "penstock.steps.encode"),
+    **dict.fromkeys(("Cast", "Select"), "penstock.steps.columns"),
+    **dict.fromkeys(("BoostedTrees",), "penstock.models.boosted"),
+    **dict.fromkeys(("Linear",), "penstock.models.linear"),
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

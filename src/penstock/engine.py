@@ -1,0 +1,137 @@
+"""The contract of what maps and folds. Implementations live in `engines/`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from penstock.batch import Batch
+from penstock.sink import Receipt, Sink
+from penstock.source import Chunk, Note, Source
+from penstock.statistic import Statistic
+from penstock.step import Use
+
+
+class Transform(Protocol):
+    """What maps a batch to a batch: fitted steps in a row (see `penstock.fusion.Chain`)."""
+
+    def transform(self, batch: Batch, use: Use) -> Batch:
+        """The batch with every step applied."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a job may use: recorded in the run, never part of its plan.
+
+    Attributes:
+        cores: threads that work at once, inner threads of libraries included.
+        memory: what our processes may hold [bytes].
+    """
+
+    cores: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Where a job stands, for people: the same figures in progress, trace and report.
+
+    Attributes:
+        title: what is being done.
+        rows: rows read so far.
+        total_rows: rows in all, where known.
+        nbytes: bytes of the chunks finished or begun, as planned [bytes].
+        total_bytes: of all chunks, where known [bytes].
+        in_flight: bytes held by blocks between the stages [bytes].
+        held: what the process holds now [bytes].
+        seconds: since the start [s].
+        busy: seconds of work by stage, summed over threads [s].
+        waiting: seconds of threads without work, by what they waited for [s].
+    """
+
+    title: str
+    rows: int = 0
+    total_rows: int | None = None
+    nbytes: int = 0
+    total_bytes: int | None = None
+    in_flight: int = 0
+    held: int = 0
+    seconds: float = 0.0
+    busy: Mapping[str, float] = field(default_factory=dict)
+    waiting: Mapping[str, float] = field(default_factory=dict)
+    finished: bool = False
+
+
+class Listener(Protocol):
+    """Who is told how a job goes. Called from the thread that runs the job, a few times a second."""
+
+    def said(self, note: Note) -> None:
+        """Something was inferred or decided."""
+        ...
+
+    def progressed(self, figures: Figures) -> None:
+        """The job got on."""
+        ...
+
+
+class Silent:
+    """A listener that tells nobody."""
+
+    def said(self, note: Note) -> None:
+        """Nothing is told."""
+
+    def progressed(self, figures: Figures) -> None:
+        """Nothing is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One pass over a source: what to read, what to do to it, and where it ends. Frozen.
+
+    Attributes:
+        title: what it is, for people.
+        source: where batches come from.
+        columns: the columns to read; None for all.
+        transform: the steps; None for none.
+        use: what the steps are applied for.
+        sink: of a map, where the batches go.
+        statistics: of a fold, what takes them in (empty ones).
+        max_rejected: the share of rows (0 to 1) above which the pass is stopped; None for no bound.
+    """
+
+    title: str
+    source: Source
+    columns: tuple[str, ...] | None = None
+    transform: Transform | None = None
+    use: Use = Use()
+    sink: Sink | None = None
+    statistics: Sequence[Statistic[Any]] = ()
+    max_rejected: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The result of a fold: the statistics in the task's order, and the ledger of the pass."""
+
+    statistics: tuple[Statistic[Any], ...]
+    receipt: Receipt
+
+
+class Engine(ABC):
+    """What maps and folds. The law for all of them: same task, same bytes, for any number of workers.
+
+    Checked by `penstock.testing.check_engine`.
+    """
+
+    resources: Resources
+
+    @abstractmethod
+    def map(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Iterator[Receipt]:
+        """Read, transform and write the chunks (None for all); receipts come in plan order, as they are done."""
+
+    @abstractmethod
+    def fold(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Folded:
+        """Read, transform and take in the chunks; states are merged left to right in plan order."""

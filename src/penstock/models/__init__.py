@@ -1,0 +1,1 @@
+"""What learns from batches. Each file is one model; they import contracts and steps."""

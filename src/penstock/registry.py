@@ -1,0 +1,83 @@
+"""Names in a pipeline file or an artifact -> the definitions they stand for. A closed list, found lazily.
+
+Data is never code: a name that is not here (or registered by an installed package under the entry-point groups
+``penstock.steps``, ``penstock.models``, ``penstock.statistics``, ``penstock.sources``) is refused; nothing is ever imported from a
+path that a file names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from penstock.errors import UsageError
+
+_BUILT_IN: dict[str, dict[str, str]] = {
+    "statistics": {
+        "count": "penstock.statistics.count:Count",
+        "moments": "penstock.statistics.moments:Moments",
+        "histogram": "penstock.statistics.histogram:Histogram",
+        "frequencies": "penstock.statistics.frequencies:Frequencies",
+        "distinct": "penstock.statistics.distinct:Distinct",
+    },
+    "steps": {
+        "impute": "penstock.steps.impute:Impute",
+        "clip": "penstock.steps.outliers:Clip",
+        "flag_outliers": "penstock.steps.outliers:FlagOutliers",
+        "reject_outliers": "penstock.steps.outliers:RejectOutliers",
+        "standardize": "penstock.steps.scale:Standardize",
+        "min_max": "penstock.steps.scale:MinMax",
+        "robust": "penstock.steps.scale:Robust",
+        "one_hot": "penstock.steps.encode:OneHot",
+        "ordinal": "penstock.steps.encode:Ordinal",
+        "select": "penstock.steps.columns:Select",
+        "cast": "penstock.steps.columns:Cast",
+    },
+    "models": {
+        "boosted": "penstock.models.boosted:BoostedTrees",
+        "linear": "penstock.models.linear:Linear",
+    },
+    "fitted_models": {
+        "boosted": "penstock.models.boosted:FittedBoostedTrees",
+        "linear": "penstock.models.linear:FittedLinear",
+    },
+    "sources": {
+        ".csv": "penstock.sources.csv:CsvSource",
+        ".tsv": "penstock.sources.csv:CsvSource",
+        ".txt": "penstock.sources.csv:CsvSource",
+        ".data": "penstock.sources.csv:CsvSource",
+        ".parquet": "penstock.sources.parquet:ParquetSource",
+        ".pq": "penstock.sources.parquet:ParquetSource",
+    },
+}
+
+
+@cache
+def names(group: str) -> tuple[str, ...]:
+    """The names of a group, sorted."""
+    return tuple(sorted({*_BUILT_IN[group], *(point.name for point in entry_points(group=f"penstock.{group}"))}))
+
+
+@cache
+def find(group: str, name: str) -> Any:
+    """The definition of this name.
+
+    Raises:
+        UsageError: there is none; the message gives the nearest.
+    """
+    if name in _BUILT_IN[group]:
+        module, _, attribute = _BUILT_IN[group][name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    for point in entry_points(group=f"penstock.{group}", name=name):
+        return point.load()
+    known = names(group)
+    near = difflib.get_close_matches(name, known, n=1)
+    raise UsageError(
+        f"no {group.removesuffix('s').replace('_', ' ')} of this name",
+        expected="one of " + ", ".join(known),
+        got=repr(name),
+        remedy=f"did you mean {near[0]!r}?" if near else "",
+    )

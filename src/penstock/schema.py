@@ -1,0 +1,238 @@
+"""What columns a batch has, of which type, and which part each plays.
+
+A contract's value: no data is read here. `inference.py` makes a `Schema` from a sample, with its reasons.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from penstock.errors import SchemaError
+
+
+class Role(enum.StrEnum):
+    """The part that a column plays. ``number`` to ``time`` describe the values; the rest is what they are used for."""
+
+    number = "number"
+    integer = "integer"
+    boolean = "boolean"
+    category = "category"
+    text = "text"
+    time = "time"
+    vector = "vector"
+    key = "key"
+    constant = "constant"
+    ignored = "ignored"
+    group = "group"
+    weight = "weight"
+    target = "target"
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether statistics of numbers make sense: numbers and whole numbers."""
+        return self in (Role.number, Role.integer)
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether a model may learn from it."""
+        return self in (
+            Role.number,
+            Role.integer,
+            Role.boolean,
+            Role.category,
+            Role.text,
+            Role.time,
+            Role.vector,
+        )
+
+
+ROLE_TYPES: dict[Role, pa.DataType] = {
+    Role.number: pa.float64(),
+    Role.integer: pa.float64(),
+    Role.boolean: pa.bool_(),
+    Role.category: pa.string(),
+    Role.text: pa.string(),
+    Role.time: pa.timestamp("us"),
+    Role.key: pa.string(),
+}
+"""The type a column of a role is stored as. Whole numbers are float64 (exact to 2^53), so that a late ``3.5``
+survives; keys stay text, so that ``007`` does too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column.
+
+    Attributes:
+        name: the column's name.
+        type: the Arrow type of its values. Text and categories are ``string``; a batch may hold them
+            dictionary-encoded, and everything that reads a batch takes both.
+        role: the part it plays.
+        reason: why it has that role, in words for a person (empty where the user said so).
+        categories: the closed list of values, where one is known.
+        values: what the values are, where ``role`` only says what they are used for (a target of categories).
+    """
+
+    name: str
+    type: pa.DataType
+    role: Role
+    reason: str = ""
+    categories: tuple[str, ...] | None = None
+    values: Role | None = None
+
+    @property
+    def kind(self) -> Role:
+        """What the values are: the role itself, or for a target, weight or group what was inferred for it."""
+        return self.values or self.role
+
+    def to_json(self) -> dict[str, Any]:
+        """The field as JSON values; `from_json` is its inverse."""
+        out: dict[str, Any] = {"name": self.name, "type": str(self.type), "role": self.role.value}
+        if self.reason:
+            out["reason"] = self.reason
+        if self.categories is not None:
+            out["categories"] = list(self.categories)
+        if self.values is not None:
+            out["values"] = self.values.value
+        return out
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Field:
+        """A field from what `to_json` gave."""
+        categories = value.get("categories")
+        kind = value.get("values")
+        return cls(
+            name=str(value["name"]),
+            type=type_from_name(str(value["type"])),
+            role=Role(value["role"]),
+            reason=str(value.get("reason", "")),
+            categories=None if categories is None else tuple(str(c) for c in categories),
+            values=None if kind is None else Role(kind),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The columns of a batch, in order, by unique names.
+
+    Raises:
+        SchemaError: two fields have one name.
+
+    Example:
+        >>> schema = Schema((Field("age", pa.float64(), Role.integer),))
+        >>> schema.names
+        ('age',)
+        >>> schema["age"].role.value
+        'integer'
+    """
+
+    fields: tuple[Field, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for field in self.fields:
+            if field.name in seen:
+                raise SchemaError("two columns have one name", got=repr(field.name), remedy="rename one of them")
+            seen.add(field.name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, in order."""
+        return tuple(field.name for field in self.fields)
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __contains__(self, name: object) -> bool:
+        return any(field.name == name for field in self.fields)
+
+    def __getitem__(self, name: str) -> Field:
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise SchemaError("no such column", expected=f"one of {', '.join(map(repr, self.names))}", got=repr(name))
+
+    def select(self, names: Iterable[str]) -> Schema:
+        """Only these columns, in the order given."""
+        return Schema(tuple(self[name] for name in names))
+
+    def without(self, names: Iterable[str]) -> Schema:
+        """All columns but these."""
+        gone = set(names)
+        return Schema(tuple(field for field in self.fields if field.name not in gone))
+
+    def put(self, *fields: Field) -> Schema:
+        """These fields in place of those of the same name; new names at the end."""
+        new = {field.name: field for field in fields}
+        kept = [new.pop(field.name, field) for field in self.fields]
+        return Schema((*kept, *new.values()))
+
+    def with_role(self, name: str, role: Role) -> Schema:
+        """The same with another role for one column; what its values are is remembered in ``values``."""
+        field = self[name]
+        return self.put(replace(field, role=role, values=field.kind if field.kind.is_feature else field.values))
+
+    def of_role(self, *roles: Role) -> tuple[str, ...]:
+        """Names of the columns that have one of these roles."""
+        return tuple(field.name for field in self.fields if field.role in roles)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the columns that a model may learn from."""
+        return tuple(field.name for field in self.fields if field.role.is_feature)
+
+    def to_arrow(self) -> pa.Schema:
+        """The Arrow schema of a batch of this schema (text not dictionary-encoded)."""
+        return pa.schema([pa.field(field.name, field.type) for field in self.fields])
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The fields as JSON values; `from_json` is its inverse."""
+        return [field.to_json() for field in self.fields]
+
+    @classmethod
+    def from_json(cls, value: Iterable[Mapping[str, Any]]) -> Schema:
+        """A schema from what `to_json` gave."""
+        return cls(tuple(Field.from_json(item) for item in value))
+
+
+_TYPES: dict[str, pa.DataType] = {
+    str(t): t
+    for t in (
+        pa.bool_(),
+        pa.int8(),
+        pa.int16(),
+        pa.int32(),
+        pa.int64(),
+        pa.uint8(),
+        pa.uint16(),
+        pa.uint32(),
+        pa.uint64(),
+        pa.float16(),
+        pa.float32(),
+        pa.float64(),
+        pa.string(),
+        pa.large_string(),
+        pa.binary(),
+        pa.date32(),
+        *(pa.timestamp(unit) for unit in ("s", "ms", "us", "ns")),
+    )
+}
+
+
+def type_from_name(name: str) -> pa.DataType:
+    """The Arrow type that is printed as ``name``; a closed list.
+
+    Raises:
+        SchemaError: ``name`` is not in the list.
+    """
+    if name in _TYPES:
+        return _TYPES[name]
+    raise SchemaError("not a type of a column", expected=", ".join(_TYPES), got=repr(name))

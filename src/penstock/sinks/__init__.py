@@ -1,0 +1,1 @@
+"""Where results go. Each file is one format; they import contracts only."""

@@ -1,0 +1,164 @@
+"""The contract of where batches come from. Implementations live in `sources/`."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.batch import Batch
+from penstock.schema import Role, Schema
+
+BLOCK_ROWS = 65_536
+"""The most rows of a block: the unit of arithmetic."""
+BLOCK_BYTES = 16 * 2**20
+"""About the most bytes of a block [bytes]."""
+CHUNK_BYTES = 64 * 2**20
+"""About the bytes of a chunk: the unit of durable work [bytes]."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How to read, where it is not to be inferred. None means: infer it, and say so.
+
+    Attributes:
+        columns: names for the columns of files without a header.
+        encoding: of text files: "utf-8", "utf-16", "gb18030", "latin-1".
+        delimiter: of text files, one character.
+        missing: the texts that mean "no value".
+        roles: roles by column, over what is inferred.
+        sample_rows: rows that types and roles are inferred from.
+    """
+
+    columns: tuple[str, ...] | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    missing: tuple[str, ...] | None = None
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    sample_rows: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a file was like when the plan was made; for resuming, and for noticing a change.
+
+    Attributes:
+        path: relative to the source's root.
+        size: [bytes].
+        mtime_ns: [ns].
+        digest: BLAKE2b of the size, the first and the last MiB.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"path": self.path, "size": self.size, "mtime_ns": self.mtime_ns, "digest": self.digest}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Fingerprint:
+        """From what `to_json` gave."""
+        return cls(str(value["path"]), int(value["size"]), int(value["mtime_ns"]), str(value["digest"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A unit of durable work: parts of one or of many files, cut from the data alone.
+
+    Attributes:
+        index: its place in the plan, from 0.
+        parts: what to read, in order; JSON values that only the source understands.
+        nbytes: about what its blocks hold in memory, all together [bytes].
+        rows: how many rows, where that is known before reading.
+    """
+
+    index: int
+    parts: tuple[Mapping[str, Any], ...]
+    nbytes: int
+    rows: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"index": self.index, "parts": list(self.parts), "nbytes": self.nbytes, "rows": self.rows}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Chunk:
+        """From what `to_json` gave."""
+        return cls(int(value["index"]), tuple(value["parts"]), int(value["nbytes"]), value["rows"])
+
+    def canonical(self) -> str:
+        """The chunk as one line of JSON, the same for equal chunks."""
+        return json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that was inferred or decided and that the user may override: said, never silent.
+
+    Attributes:
+        topic: what it is about: "delimiter", "role of 'age'", ...
+        text: what was decided.
+        reason: why.
+        override: the option or the line that decides otherwise.
+    """
+
+    topic: str
+    text: str
+    reason: str = ""
+    override: str = ""
+
+    def __str__(self) -> str:
+        reason = f" ({self.reason})" if self.reason else ""
+        override = f"; to override: {self.override}" if self.override else ""
+        return f"{self.topic}: {self.text}{reason}{override}"
+
+
+class Source(ABC):
+    """Where batches come from: a frozen plan over data that does not change.
+
+    Laws, checked by `penstock.testing.check_source`: the chunks are the same each time; the blocks of a chunk are
+    the same whichever columns are asked for and whatever was read before; row keys are unique and ascending in a
+    file; every record of the data is a row or a reject; all batches have the columns and types of the schema.
+    """
+
+    schema: Schema
+    """The columns of its batches."""
+    notes: tuple[Note, ...] = ()
+    """What was inferred about it."""
+
+    @abstractmethod
+    def chunks(self) -> Iterator[Chunk]:
+        """The plan, in order. Where a format has no index it grows as the files are read, the same each time."""
+
+    @abstractmethod
+    def read(self, chunk: Chunk, columns: Sequence[str] | None = None) -> Iterator[Batch]:
+        """The blocks of one chunk, in order; only these columns, None for all. May be called from any thread.
+
+        Each batch counts its records under the step "read".
+        """
+
+    @abstractmethod
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """Of the files it reads, in order."""
+
+    @abstractmethod
+    def with_roles(self, roles: Mapping[str, Role]) -> Source:
+        """The same data with other roles for some columns."""
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the files [bytes], for progress."""
+        return sum(fingerprint.size for fingerprint in self.fingerprints())
+
+    @property
+    def block_nbytes(self) -> int:
+        """About what reading one block holds in memory at its peak [bytes]."""
+        return BLOCK_BYTES
+
+    def close(self) -> None:
+        """Let go of temporary files."""

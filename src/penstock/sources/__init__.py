@@ -1,0 +1,1 @@
+"""Where batches come from. Each file is one format; they import contracts only."""

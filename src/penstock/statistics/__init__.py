@@ -1,0 +1,1 @@
+"""What is learned from batches. Each file is one statistic (or a family); they import contracts only."""
