@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from penstock.batch import Batch
+from penstock.batch import Batch, Count
 from penstock.sink import Receipt, Sink
 from penstock.source import Chunk, Note, Source
 from penstock.statistic import Statistic
-from penstock.step import Use
 
 
 class Transform(Protocol):
     """What maps a batch to a batch: fitted steps in a row (see `penstock.fusion.Chain`)."""
 
-    def transform(self, batch: Batch, use: Use) -> Batch:
+    def transform(self, batch: Batch) -> Batch:
         """The batch with every step applied."""
         ...
 
@@ -88,6 +87,14 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Station:
+    """A stop on a batch's way: steps to apply, then statistics that take in what came out."""
+
+    transform: Transform | None = None
+    statistics: tuple[Statistic[Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One pass over a source: what to read, what to do to it, and where it ends. Frozen.
 
@@ -95,29 +102,25 @@ class Task:
         title: what it is, for people.
         source: where batches come from.
         columns: the columns to read; None for all.
-        transform: the steps; None for none.
-        use: what the steps are applied for.
-        sink: of a map, where the batches go.
-        statistics: of a fold, what takes them in (empty ones).
+        stations: what a batch goes through, in order.
+        sink: where the batches of the last station go; None where only the statistics are wanted.
         max_rejected: the share of rows (0 to 1) above which the pass is stopped; None for no bound.
     """
 
     title: str
     source: Source
     columns: tuple[str, ...] | None = None
-    transform: Transform | None = None
-    use: Use = Use()
+    stations: tuple[Station, ...] = ()
     sink: Sink | None = None
-    statistics: Sequence[Statistic[Any]] = ()
     max_rejected: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The result of a fold: the statistics in the task's order, and the ledger of the pass."""
+    """The result of a fold: the statistics station by station, and the ledger of the pass."""
 
-    statistics: tuple[Statistic[Any], ...]
-    receipt: Receipt
+    statistics: tuple[tuple[Statistic[Any], ...], ...]
+    counts: tuple[Count, ...]
 
 
 class Engine(ABC):
@@ -134,4 +137,4 @@ class Engine(ABC):
 
     @abstractmethod
     def fold(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Folded:
-        """Read, transform and take in the chunks; states are merged left to right in plan order."""
+        """Read, transform and take in the chunks; states are updated block by block and merged in plan order."""

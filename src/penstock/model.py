@@ -120,7 +120,7 @@ class Model(ABC):
 
     @abstractmethod
     def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:
-        """About what training on so many rows of these features holds at its peak, beyond the process itself [bytes]."""
+        """About what training on so many rows of these features holds at its peak, above the bare process [bytes]."""
 
     @abstractmethod
     def train(self, data: TrainingData) -> FittedModel:

@@ -1,8 +1,8 @@
 """Names in a pipeline file or an artifact -> the definitions they stand for. A closed list, found lazily.
 
 Data is never code: a name that is not here (or registered by an installed package under the entry-point groups
-``penstock.steps``, ``penstock.models``, ``penstock.statistics``, ``penstock.sources``) is refused; nothing is ever imported from a
-path that a file names.
+``penstock.steps``, ``penstock.models``, ``penstock.statistics``, ``penstock.sources``) is refused; nothing is ever
+imported from a path that a file names.
 """
 
 from __future__ import annotations

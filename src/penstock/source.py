@@ -156,9 +156,14 @@ class Source(ABC):
         return sum(fingerprint.size for fingerprint in self.fingerprints())
 
     @property
+    def planned_nbytes(self) -> int | None:
+        """The sum of its chunks' ``nbytes``, exact or nearly, where it is known before the plan is complete [bytes]."""
+        return None
+
+    @property
     def block_nbytes(self) -> int:
         """About what reading one block holds in memory at its peak [bytes]."""
         return BLOCK_BYTES
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  most sources hold nothing
         """Let go of temporary files."""

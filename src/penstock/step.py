@@ -62,7 +62,7 @@ class Step(ABC):
     """The name in a pipeline file."""
 
     @abstractmethod
-    def columns(self, schema: Schema) -> Columns:
+    def touches(self, schema: Schema) -> Columns:
         """Which columns it touches, given the schema that comes in.
 
         Raises:
@@ -151,9 +151,9 @@ class TableStep(FittedStep):
 
     def transform(self, batch: Batch, use: Use) -> Batch:
         """The batch with the expressions evaluated."""
-        from penstock.fusion import Fused
+        from penstock.fusion import transform_alone
 
-        return Fused((self,), use, Schema(())).transform(batch)
+        return transform_alone(self, batch, use)
 
     def inverse(self, batch: Batch) -> Batch:
         """The batch with the inverse expressions evaluated."""

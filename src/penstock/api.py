@@ -1,0 +1,380 @@
+"""What users hold: `read`, `Pipeline`, `FittedPipeline`, `load`.
+
+The outermost room but the command line: it opens sources, chooses the engine, and hands both to the jobs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self, TypeAlias, overload
+
+import pyarrow as pa
+
+from penstock import artifact
+from penstock.artifact import Saved
+from penstock.batch import REJECTED, Batch
+from penstock.config import PipelineConfig, load_config
+from penstock.engine import Engine, Listener, Silent
+from penstock.engines.local import LocalEngine
+from penstock.errors import UsageError
+from penstock.jobs.evaluate import evaluate
+from penstock.jobs.predict import predict
+from penstock.jobs.prepare import prepare
+from penstock.jobs.train import train
+from penstock.model import Model, Target
+from penstock.resources import parse_bytes, resources
+from penstock.schema import Role, Schema
+from penstock.source import ReadOptions, Source
+from penstock.sources.files import open_source
+from penstock.step import Step
+from penstock.summary import Evaluation, Summary
+
+Data: TypeAlias = Source | str | Path | Sequence[str | Path]
+Bytes: TypeAlias = int | str | None
+
+
+def read(
+    data: str | Path | Sequence[str | Path],
+    *,
+    columns: Sequence[str] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    missing: Sequence[str] | None = None,
+    roles: Mapping[str, Role | str] | None = None,
+    options: ReadOptions | None = None,
+) -> Source:
+    """Open files: a path, a glob, a folder, or several of them.
+
+    What is not given is inferred from a sample, and said in the source's ``notes``.
+
+    Args:
+        data: CSV, TSV (plain, .gz, .zst, .zip) or Parquet.
+        columns: names for the columns of files without a header.
+        encoding: of text files.
+        delimiter: of text files.
+        missing: texts that mean "no value".
+        roles: roles by column, over what is inferred.
+        options: all of these in one object, overridden by the others.
+
+    Raises:
+        SourceError: it can't be read.
+        SchemaError: the files do not agree, or columns are doubled.
+    """
+    chosen = options or ReadOptions()
+    if columns is not None:
+        chosen = replace(chosen, columns=tuple(columns))
+    if encoding is not None:
+        chosen = replace(chosen, encoding=encoding)
+    if delimiter is not None:
+        chosen = replace(chosen, delimiter=delimiter)
+    if missing is not None:
+        chosen = replace(chosen, missing=tuple(missing))
+    if roles is not None:
+        chosen = replace(chosen, roles={**chosen.roles, **{name: _role(role) for name, role in roles.items()}})
+    return open_source(data, chosen)
+
+
+def _role(role: Role | str) -> Role:
+    try:
+        return Role(role)
+    except ValueError as error:
+        raise UsageError("no such role", where="roles", expected=", ".join(Role.__members__), got=repr(role)) from error
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Steps and a model, not fitted yet: frozen data that can be printed, compared and stored.
+
+    Attributes:
+        steps: what is done to each row, in order; the model adds the encoding it needs.
+        model: what learns; None for a pipeline that only prepares.
+        target: the column to predict.
+        seed: of everything random.
+        holdout: the share of rows kept out of training, for evaluation.
+
+    Example:
+        >>> import penstock as ps
+        >>> pipeline = ps.Pipeline([ps.Impute(ps.numeric(), "median")], ps.BoostedTrees(), target="income")
+        >>> len(pipeline.steps)
+        1
+    """
+
+    steps: Sequence[Step] = ()
+    model: Model | None = None
+    target: str | None = None
+    seed: int = 0
+    holdout: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+        if not 0 <= self.holdout < 1:
+            raise UsageError("not a share", where="holdout", expected="from 0 to below 1", got=str(self.holdout))
+
+    @classmethod
+    def of(cls, config: PipelineConfig | str | Path) -> Self:
+        """The pipeline that a pipeline file defines.
+
+        Raises:
+            ConfigError: the file is wrong; the message says where.
+        """
+        if not isinstance(config, PipelineConfig):
+            config = load_config(Path(config))
+        return cls(config.steps, config.model, config.target, config.seed, config.holdout)
+
+    @property
+    def config(self) -> PipelineConfig:
+        """The definition as it stands in a pipeline file."""
+        return PipelineConfig(
+            steps=tuple(self.steps), model=self.model, target=self.target, seed=self.seed, holdout=self.holdout
+        )
+
+    def fit(
+        self,
+        data: Data,
+        *,
+        test: Data | None = None,
+        memory: Bytes = None,
+        cores: int | None = None,
+        max_rejected: float | None = 0.01,
+        listener: Listener | None = None,
+        folder: Path | None = None,
+    ) -> FittedPipeline:
+        """Fit the steps and train the model.
+
+        Args:
+            data: the training rows.
+            test: rows to judge the model on.
+            memory: what the process may hold, such as "2GiB" or a number [bytes]; None for 60 % of what is free.
+            cores: threads; None for all.
+            max_rejected: the share of rows that may be rejected; None for any.
+            listener: who is told how it goes.
+            folder: where to lay down encoded rows while training; None for a temporary folder.
+
+        Raises:
+            PenstockError: see its tree in `penstock.errors`.
+        """
+        listener = listener or Silent()
+        with tempfile.TemporaryDirectory(prefix="penstock-", dir=folder) as temporary:
+            place = Path(temporary)
+            engine = _engine(memory, cores, listener)
+            source = _source(data)
+            judged_on = None if test is None else _source(test, source.schema)
+            trained = train(
+                source,
+                self.config,
+                engine=engine,
+                listener=listener,
+                folder=place,
+                test=judged_on,
+                max_rejected=max_rejected,
+            )
+            return FittedPipeline(trained.saved, _rejected(place / "rejected"))
+
+    def prepare(
+        self,
+        data: Data,
+        *,
+        to: str | Path,
+        memory: Bytes = None,
+        cores: int | None = None,
+        max_rejected: float | None = 0.01,
+        restart: bool = False,
+        listener: Listener | None = None,
+    ) -> Summary:
+        """Fit the steps to some rows and write the rows as they come out of them: to a folder of Parquet parts, or
+        to one file (.parquet, .csv, .arrow).
+
+        Raises:
+            PenstockError: see its tree in `penstock.errors`.
+        """
+        listener = listener or Silent()
+        return prepare(
+            _source(data),
+            self.config,
+            to=to,
+            engine=_engine(memory, cores, listener),
+            listener=listener,
+            max_rejected=max_rejected,
+            restart=restart,
+        )
+
+
+class FittedPipeline:
+    """A pipeline that has learned. Frozen: evaluating and predicting change nothing.
+
+    Attributes:
+        rejected: the rows that training rejected, with their reasons.
+    """
+
+    def __init__(self, saved: Saved, rejected: pa.Table | None = None) -> None:
+        self._saved = saved
+        self.rejected = REJECTED.empty_table() if rejected is None else rejected
+
+    def __repr__(self) -> str:
+        model = self._saved.model
+        name = f"{model.name} for {self.target.column!r}" if model else "no model"
+        return f"FittedPipeline({len(self._saved.steps.steps)} steps, {name})"
+
+    @property
+    def schema(self) -> Schema:
+        """The columns that come in."""
+        return self._saved.steps.incoming
+
+    @property
+    def target(self) -> Target:
+        """What is predicted.
+
+        Raises:
+            UsageError: the pipeline has no model.
+        """
+        if self._saved.target is None:
+            raise UsageError("the pipeline has no model", expected="one that was trained")
+        return self._saved.target
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """What it was fitted on and how well it did, as JSON values."""
+        return self._saved.facts
+
+    @property
+    def definition(self) -> Pipeline:
+        """The pipeline that was fitted."""
+        return Pipeline.of(self._saved.config)
+
+    def evaluate(
+        self,
+        data: Data,
+        *,
+        memory: Bytes = None,
+        cores: int | None = None,
+        max_rejected: float | None = 0.01,
+        listener: Listener | None = None,
+    ) -> Evaluation:
+        """Judge it on labelled rows.
+
+        Raises:
+            PenstockError: see its tree in `penstock.errors`.
+        """
+        return evaluate(
+            _source(data, self.schema),
+            self._saved,
+            engine=_engine(memory, cores, listener or Silent()),
+            max_rejected=max_rejected,
+        )
+
+    @overload
+    def predict(self, data: Data, *, to: None = None, keep: Sequence[str] = ...) -> pa.Table: ...
+
+    @overload
+    def predict(
+        self,
+        data: Data,
+        *,
+        to: str | Path,
+        keep: Sequence[str] = ...,
+        memory: Bytes = ...,
+        cores: int | None = ...,
+        max_rejected: float | None = ...,
+        restart: bool = ...,
+        listener: Listener | None = ...,
+    ) -> Summary: ...
+
+    def predict(
+        self,
+        data: Data,
+        *,
+        to: str | Path | None = None,
+        keep: Sequence[str] = (),
+        memory: Bytes = None,
+        cores: int | None = None,
+        max_rejected: float | None = 0.01,
+        restart: bool = False,
+        listener: Listener | None = None,
+    ) -> Summary | pa.Table:
+        """Predict every row: into a folder of Parquet parts, into one file, or, without ``to``, as a table in memory.
+
+        Args:
+            data: the rows.
+            to: a folder, or a file (.parquet, .csv, .arrow).
+            keep: columns to write beside the predictions, as they were read.
+            memory: what the process may hold.
+            cores: threads; None for all.
+            max_rejected: the share of rows that may be rejected; None for any.
+            restart: replace what an earlier run made.
+            listener: who is told how it goes.
+
+        Raises:
+            PenstockError: see its tree in `penstock.errors`.
+        """
+        source = _source(data, self.schema)
+        engine = _engine(memory, cores, listener or Silent())
+        if to is not None:
+            return predict(
+                source, self._saved, to=to, keep=keep, engine=engine, max_rejected=max_rejected, restart=restart
+            )
+        with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
+            whole = Path(temporary) / "predictions.arrow"
+            predict(source, self._saved, to=whole, keep=keep, engine=engine, max_rejected=max_rejected)
+            with pa.OSFile(str(whole), "rb") as file:
+                return pa.ipc.open_file(file).read_all()
+
+    def inverse(self, batch: Batch) -> Batch:
+        """Undo the steps on a batch that came out of them, for the columns that are there.
+
+        Raises:
+            UsageError: a step has no inverse.
+        """
+        return self._saved.steps.inverse(batch)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Save it as a folder that `load` opens.
+
+        Raises:
+            UsageError: the folder is there already and ``overwrite`` is false.
+        """
+        path = Path(folder).absolute()
+        empty = path.is_dir() and not any(path.iterdir())
+        if path.exists() and not empty and not (overwrite and artifact.is_artifact(path)):
+            raise UsageError(
+                "there is something of that name already",
+                where=str(path),
+                expected="a name that is free",
+                got="a saved pipeline" if artifact.is_artifact(path) else "something else",
+                remedy="save it elsewhere, or overwrite=True for a saved pipeline",
+            )
+        artifact.save(self._saved, path)
+        return path
+
+
+def load(folder: str | Path) -> FittedPipeline:
+    """Open a saved pipeline. Nothing in it is run: it is data.
+
+    Raises:
+        ArtifactError: it is damaged, altered, or of another version.
+    """
+    return FittedPipeline(artifact.load(Path(folder)))
+
+
+def _engine(memory: Bytes, cores: int | None, listener: Listener) -> Engine:
+    asked = parse_bytes(memory) if isinstance(memory, str) else memory
+    return LocalEngine(resources(cores_asked=cores, memory_asked=asked), listener)
+
+
+def _source(data: Data, like: Schema | None = None) -> Source:
+    """The data as a source; read with the roles of an earlier schema, where there is one."""
+    if like is None:
+        return data if isinstance(data, Source) else open_source(data, ReadOptions())
+    roles = {field.name: field.kind for field in like}
+    if isinstance(data, Source):
+        return data.with_roles({name: role for name, role in roles.items() if name in data.schema})
+    return open_source(data, ReadOptions(roles=roles))
+
+
+def _rejected(folder: Path) -> pa.Table | None:
+    import pyarrow.parquet as pq
+
+    paths = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+    return pa.concat_tables([pq.read_table(path) for path in paths]) if paths else None

@@ -1,0 +1,237 @@
+"""A fitted pipeline as a folder: data that anyone can read, hashed, and never code.
+
+    manifest.json   format and versions, the hash of every file, what it was fitted on
+    schema.json     the columns that come in, the target, what is known of the fit
+    pipeline.yaml   the definition, as it stands in a pipeline file
+    state/          every step (steps.json), and the statistics that they were fitted from (Arrow IPC)
+    model/          the model, in its own safe format
+
+Opening one checks every hash first, reads nothing outside the folder, and fits the steps again from their states:
+there is no second format for fitted steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from penstock import registry
+from penstock.config import (
+    PipelineConfig,
+    definition_from_json,
+    definition_to_json,
+    dump_config,
+    parse_config,
+)
+from penstock.durable import replace_folder, sha256, sync_folder, write_json, writing
+from penstock.errors import ArtifactError, PenstockError, RunError
+from penstock.model import FittedModel, Target
+from penstock.pipeline import FittedSteps, refit
+from penstock.run import versions
+from penstock.schema import Schema
+from penstock.statistic import Statistic
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What an artifact holds.
+
+    Attributes:
+        config: the definition, as in a pipeline file.
+        steps: the fitted steps, the model's own encoding included.
+        target: what is predicted; None for steps alone.
+        model: the fitted model; None for steps alone.
+        facts: what it was fitted on and how well it did, as JSON values.
+    """
+
+    config: PipelineConfig
+    steps: FittedSteps
+    target: Target | None = None
+    model: FittedModel | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save(saved: Saved, destination: Path) -> None:
+    """Write an artifact: all of it, or nothing that can be seen.
+
+    Raises:
+        ResourceError: the folder can't be written.
+    """
+    temporary = destination.with_name(f".{destination.name}.new")
+    with writing(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        if temporary.exists():
+            _remove(temporary)
+        (temporary / "state").mkdir(parents=True)
+        (temporary / "pipeline.yaml").write_text(dump_config(saved.config), "utf-8")
+        write_json(temporary / "state" / "steps.json", _save_states(saved.steps, temporary / "state"))
+        document = {
+            "schema": saved.steps.incoming.to_json(),
+            "target": saved.target.to_json() if saved.target else None,
+            "facts": dict(saved.facts),
+        }
+        write_json(temporary / "schema.json", document)
+        if saved.model is not None:
+            (temporary / "model").mkdir()
+            saved.model.save(temporary / "model")
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        for path in files:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        manifest = {
+            "format": FORMAT,
+            "model": saved.model.name if saved.model else None,
+            "versions": versions(),
+            "files": {path.relative_to(temporary).as_posix(): sha256(path) for path in files},
+        }
+        write_json(temporary / "manifest.json", manifest)
+        for folder in (temporary, *(path for path in temporary.rglob("*") if path.is_dir())):
+            sync_folder(folder)
+        replace_folder(temporary, destination)
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder)
+
+
+def _save_states(steps: FittedSteps, folder: Path) -> dict[str, Any]:
+    numbers: dict[int, str] = {}
+    entries = []
+    for step, states in zip(steps.steps, steps.states, strict=True):
+        names = {}
+        for name, statistic in states.items():
+            if id(statistic) not in numbers:
+                numbers[id(statistic)] = f"{len(numbers):05d}.arrow"
+                _write_state(folder / numbers[id(statistic)], statistic)
+            names[name] = numbers[id(statistic)]
+        entries.append({"step": definition_to_json(step.step), "states": names})
+    return {"scans": steps.scans, "steps": entries}
+
+
+def _write_state(path: Path, statistic: Statistic[Any]) -> None:
+    table = statistic.state()
+    about = {"kind": statistic.kind, "parameters": dict(statistic.parameters())}
+    table = table.replace_schema_metadata({b"penstock": json.dumps(about, ensure_ascii=False).encode()})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def load(folder: Path) -> Saved:
+    """Open an artifact.
+
+    Raises:
+        ArtifactError: it is not one, is damaged or altered, or of a version that can't be read.
+    """
+    manifest = _manifest(folder)
+    _check(folder, manifest)
+    try:
+        return _open(folder, manifest)
+    except ArtifactError:
+        raise
+    except (PenstockError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        raise ArtifactError(
+            "the saved pipeline can't be opened",
+            where=str(folder),
+            expected=f"what Penstock {manifest.get('versions', {}).get('penstock', '?')} wrote",
+            got=f"{type(error).__name__}: {error}",
+            remedy="open it with the version that wrote it, or train again",
+        ) from error
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ArtifactError(
+            "not a saved pipeline",
+            where=str(folder),
+            expected="a folder with a manifest.json, as `penstock train --to` makes",
+            got="no such folder" if not folder.exists() else "no manifest.json in it",
+            remedy="check the path",
+        )
+    try:
+        manifest = json.loads(path.read_bytes())
+        known = manifest["format"] == FORMAT and isinstance(manifest["files"], dict)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError("the manifest is damaged", where=str(path), got=str(error)) from error
+    if not known:
+        raise ArtifactError(
+            "of a format that this version can't read",
+            where=str(path),
+            expected=f"format {FORMAT}",
+            got=f"format {manifest['format']}",
+            remedy="open it with the version of Penstock that wrote it",
+        )
+    return dict(manifest)
+
+
+def _check(folder: Path, manifest: Mapping[str, Any]) -> None:
+    root = folder.resolve()
+    for name, digest in manifest["files"].items():
+        path = folder / name
+        if not path.resolve().is_relative_to(root) or path.is_symlink():
+            raise ArtifactError("a file of it lies outside its folder", where=str(folder), got=repr(name))
+        try:
+            found = sha256(path)
+        except OSError as error:
+            raise ArtifactError(
+                "a file of it can't be read", where=str(path), got=str(error), remedy="copy the whole folder again"
+            ) from error
+        if found != digest:
+            raise ArtifactError(
+                "a file of it was altered or damaged",
+                where=str(path),
+                expected=f"SHA-256 {digest[:16]}...",
+                got=f"{found[:16]}...",
+                remedy="copy the folder again, or train again",
+            )
+
+
+def _open(folder: Path, manifest: Mapping[str, Any]) -> Saved:
+    listed = manifest["files"]
+    for name in ("schema.json", "pipeline.yaml", "state/steps.json"):
+        if name not in listed:
+            raise ArtifactError("a file is missing from its manifest", where=str(folder), expected=name)
+    document = json.loads((folder / "schema.json").read_bytes())
+    config = parse_config((folder / "pipeline.yaml").read_text("utf-8"), str(folder / "pipeline.yaml"))
+    saved = json.loads((folder / "state" / "steps.json").read_bytes())
+    opened: dict[str, Statistic[Any]] = {}
+    for entry in saved["steps"]:
+        for name in entry["states"].values():
+            if f"state/{name}" not in listed:
+                raise ArtifactError("a state is missing from its manifest", where=str(folder), expected=name)
+            if name not in opened:
+                opened[name] = _read_state(folder / "state" / name)
+    steps = [definition_from_json("steps", entry["step"]) for entry in saved["steps"]]
+    states = [{key: opened[name] for key, name in entry["states"].items()} for entry in saved["steps"]]
+    fitted = refit(steps, Schema.from_json(document["schema"]), states, int(saved["scans"]))
+    model = None
+    if manifest["model"] is not None:
+        model = registry.find("fitted_models", manifest["model"]).load(folder / "model")
+    target = Target.from_json(document["target"]) if document["target"] else None
+    return Saved(config, fitted, target, model, document["facts"])
+
+
+def _read_state(path: Path) -> Statistic[Any]:
+    with pa.OSFile(str(path), "rb") as file:
+        table = pa.ipc.open_file(file).read_all()
+    about = json.loads((table.schema.metadata or {})[b"penstock"])
+    found: Statistic[Any] = registry.find("statistics", about["kind"])(**about["parameters"])
+    return found.from_state(table.replace_schema_metadata(None))
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder holds a saved pipeline."""
+    try:
+        return bool(_manifest(folder))
+    except (ArtifactError, RunError):
+        return False

@@ -1,0 +1,77 @@
+"""The engine of one machine: the executor's threads, states merged as chunks come out in plan order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from penstock.batch import Count, add_counts
+from penstock.engine import Engine, Folded, Listener, Resources, Silent, Task
+from penstock.errors import TooManyRejected
+from penstock.executor import Done, Executor
+from penstock.sink import Receipt
+from penstock.source import Chunk
+from penstock.statistic import Statistic
+
+_EARLY_ROWS = 100_000
+"""Rows after which a pass that rejects too many is stopped before its end."""
+
+
+class LocalEngine(Engine):
+    """Maps and folds on the threads of this process."""
+
+    def __init__(self, resources: Resources, listener: Listener | None = None) -> None:
+        self.resources = resources
+        self.listener: Listener = listener or Silent()
+
+    def map(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Iterator[Receipt]:
+        """Read, transform and write the chunks; receipts come in plan order."""
+        for done in self._run(task, chunks):
+            yield done.receipt
+
+    def fold(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Folded:
+        """Read, transform and take in the chunks; states are merged left to right in plan order."""
+        totals: tuple[tuple[Statistic[Any], ...], ...] = tuple(
+            tuple(statistic.empty() for statistic in station.statistics) for station in task.stations
+        )
+        counts: tuple[Count, ...] = ()
+        for done in self._run(task, chunks):
+            for total, new in zip(totals, done.statistics, strict=True):
+                for statistic, other in zip(total, new, strict=True):
+                    statistic.merge(other)
+            counts = add_counts(counts, done.receipt.counts)
+        return Folded(totals, counts)
+
+    def _run(self, task: Task, chunks: Iterable[Chunk] | None) -> Iterator[Done]:
+        counts: tuple[Count, ...] = ()
+        run = Executor(task, self.resources, self.listener).run(chunks)
+        try:
+            for done in run:
+                counts = add_counts(counts, done.receipt.counts)
+                check_rejected(task, counts, early=True)
+                yield done
+        finally:
+            close = getattr(run, "close", None)
+            if close is not None:
+                close()
+        check_rejected(task, counts, early=False)
+
+
+def check_rejected(task: Task, counts: tuple[Count, ...], *, early: bool) -> None:
+    """Stop a pass that rejects more than it may.
+
+    Raises:
+        TooManyRejected: the share is above ``task.max_rejected``.
+    """
+    rows = counts[0].rows_in if counts else 0
+    rejected = sum(count.rejected for count in counts)
+    if task.max_rejected is None or rejected <= task.max_rejected * max(rows, _EARLY_ROWS if early else 0):
+        return
+    worst = max(counts, key=lambda count: count.rejected)
+    raise TooManyRejected(
+        f"{rejected:,} of {rows:,} rows were rejected ({rejected / rows:.2%}), most of them by {worst.step!r}",
+        where=task.title,
+        expected=f"at most {task.max_rejected:.2%} (--max-rejected)",
+        got=f"{rejected / rows:.2%}; nothing was published",
+        remedy="look at the rejected rows' reasons, mend the data or the configuration, or allow more",
+    )

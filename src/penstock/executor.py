@@ -1,0 +1,332 @@
+"""The staged, byte-bounded, ordered executor of one machine.
+
+Three stages: *read* (a chunk's blocks, one after the other), *map* (the steps, any block on any thread) and *take*
+(statistics and the writer of the chunk, blocks in order). Between them stand queues bounded in bytes. Threads are
+not tied to a stage: each takes the work that is nearest to the end of the chain and to the front of the plan, so all
+of them are busy as long as there is any work, and memory drains before it fills.
+
+What happens, so that nothing has to be guessed:
+
+- *Order.* Blocks of a chunk are taken in order by one thread at a time; finished chunks leave in plan order, however
+  early they were ready.
+- *Memory.* A block is read only if it fits into what is left of ``resources.memory``, as measured; the first
+  unfinished chunk may always have one block, so the work goes on, one block at a time, when memory is tight. A block
+  that could never fit is refused before the first one is read.
+- *Success.* Every writer is finished and every reader exhausted; all threads have ended when the iterator ends.
+- *Failure.* The first error wins. No thread takes new work; each ends the block it has in hand; writers that are not
+  finished are abandoned, readers closed; then the error is raised where the caller waits. Chunks given out before stay.
+- *Cancel.* Closing the iterator (or an interrupt while waiting in it) does the same without an error.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.batch import Batch, Count, add_counts
+from penstock.engine import Figures, Listener, Resources, Silent, Station, Task
+from penstock.errors import ResourceError
+from penstock.resources import give_back, held, show_bytes
+from penstock.sink import Receipt, Writer
+from penstock.source import Chunk
+from penstock.statistic import Statistic
+
+_BLOCKS_PER_CORE = 3
+"""Blocks in flight per core: enough that no stage starves; more would only hold memory."""
+_WORKING = 3
+"""What a block needs while it is worked on, in multiples of its size: as read, as mapped, as encoded."""
+_TELL_EVERY = 0.2
+"""Between two reports of progress [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished chunk: its ledger and parts, and its statistics station by station."""
+
+    chunk: Chunk
+    receipt: Receipt
+    statistics: tuple[tuple[Statistic[Any], ...], ...]
+
+
+@dataclass(eq=False)
+class _Active:
+    """A chunk under way. Changed only under the executor's lock, or by the one thread that has the flag."""
+
+    chunk: Chunk
+    statistics: tuple[tuple[Statistic[Any], ...], ...]
+    reader: Iterator[Batch] | None = None
+    writer: Writer | None = None
+    reading: bool = False
+    exhausted: bool = False
+    taking: bool = False
+    read: int = 0  # blocks read
+    taken: int = 0  # blocks taken
+    unmapped: deque[tuple[int, Batch]] = field(default_factory=deque)
+    mapped: dict[int, tuple[Batch, ...]] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    counts: tuple[Count, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether only the end of the chunk is left to do."""
+        return self.exhausted and self.taken == self.read
+
+
+class Executor:
+    """Runs one task. Make a new one for each."""
+
+    def __init__(self, task: Task, resources: Resources, listener: Listener | None = None) -> None:
+        self._task = task
+        self._resources = resources
+        self._listener: Listener = listener or Silent()
+        self._lock = threading.Condition()
+        self._active: list[_Active] = []
+        self._order: deque[int] = deque()  # chunks begun and not yet given out
+        self._done: dict[int, Done] = {}
+        self._plan: Iterator[Chunk] = iter(())
+        self._planning = False
+        self._planned_all = False
+        self._stopped = False
+        self._failure: BaseException | None = None
+        self._in_flight = 0
+        self._block = task.source.block_nbytes
+        self._rows = 0
+        self._bytes_done = 0
+        self._busy = dict.fromkeys(("plan", "read", "map", "take"), 0.0)
+        self._waiting = dict.fromkeys(("memory", "work"), 0.0)
+        self._start = time.monotonic()
+
+    # ------------------------------------------------------------------ the caller's side
+
+    def run(self, chunks: Iterable[Chunk] | None = None) -> Iterator[Done]:
+        """Run the task over these chunks (None for all of the source); finished chunks come in plan order."""
+        self._refuse_what_cannot_fit()
+        self._plan = iter(self._task.source.chunks() if chunks is None else chunks)
+        threads = [
+            threading.Thread(target=self._work, name=f"penstock-{i}", daemon=True) for i in range(self._resources.cores)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield from self._collect()
+        finally:
+            with self._lock:
+                self._stopped = True
+                self._lock.notify_all()
+            for thread in threads:
+                thread.join()
+            self._abandon()
+            self._listener.progressed(self.figures(finished=True))
+
+    def figures(self, *, finished: bool = False) -> Figures:
+        """Where the task stands."""
+        return Figures(
+            title=self._task.title,
+            rows=self._rows,
+            nbytes=self._bytes_done,
+            total_bytes=self._task.source.planned_nbytes,
+            in_flight=self._in_flight,
+            held=held(),
+            seconds=time.monotonic() - self._start,
+            busy=dict(self._busy),
+            waiting=dict(self._waiting),
+            finished=finished,
+        )
+
+    def _collect(self) -> Iterator[Done]:
+        next_told = 0.0
+        while True:
+            ready: list[Done] = []
+            with self._lock:
+                while True:
+                    while self._order and self._order[0] in self._done:
+                        ready.append(self._done.pop(self._order.popleft()))
+                    ended = self._all_done() and not self._order
+                    if self._failure is not None or ready or ended or time.monotonic() >= next_told:
+                        break
+                    self._lock.wait(_TELL_EVERY)
+                failure = self._failure
+            if failure is not None:
+                raise failure
+            if time.monotonic() >= next_told:
+                self._listener.progressed(self.figures())
+                next_told = time.monotonic() + _TELL_EVERY
+            yield from ready
+            if ended:
+                return
+
+    def _refuse_what_cannot_fit(self) -> None:
+        now = held()
+        need = now + _WORKING * self._block
+        if need > self._resources.memory:
+            raise ResourceError(
+                "one block does not fit into the memory given",
+                where=self._task.title,
+                expected=f"at least {show_bytes(need)}: {show_bytes(now)} held by the process, "
+                f"{show_bytes(_WORKING * self._block)} for a block being worked on",
+                got=show_bytes(self._resources.memory),
+                remedy=f"--memory {-(-need // 2**20)}MiB or more",
+            )
+
+    def _abandon(self) -> None:
+        for active in self._active:
+            if active.writer is not None:
+                active.writer.abandon()
+            close = getattr(active.reader, "close", None)
+            if close is not None:
+                close()
+        self._active.clear()
+
+    # ------------------------------------------------------------------ the threads' side
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                picked = self._pick()
+                while picked is None:
+                    if self._stopped or self._failure or self._all_done():
+                        self._lock.notify_all()
+                        return
+                    began = time.monotonic()
+                    reason = "memory" if self._short_of_memory else "work"
+                    self._lock.wait(0.5)
+                    self._waiting[reason] += time.monotonic() - began
+                    picked = self._pick()
+            stage, job = picked
+            began = time.monotonic()
+            try:
+                job()
+            except BaseException as error:
+                with self._lock:
+                    if self._failure is None:
+                        self._failure = error
+                    self._lock.notify_all()
+                return
+            with self._lock:
+                self._busy[stage] += time.monotonic() - began
+                self._lock.notify_all()
+
+    def _all_done(self) -> bool:
+        return self._planned_all and not self._planning and not self._active
+
+    def _pick(self) -> tuple[str, Callable[[], None]] | None:
+        """The next piece of work: nearest to the end first, then nearest to the front of the plan."""
+        self._short_of_memory = False
+        if self._stopped or self._failure:
+            return None
+        for active in self._active:
+            if not active.taking and (active.taken in active.mapped or active.complete):
+                active.taking = True
+                if active.complete:
+                    return "take", lambda a=active: self._finish(a)
+                return "take", lambda a=active: self._take(a)
+        for active in self._active:
+            if active.unmapped:
+                number, batch = active.unmapped.popleft()
+                return "map", lambda a=active, n=number, b=batch: self._map(a, n, b)
+        for place, active in enumerate(self._active):
+            if not active.reading and not active.exhausted and self._may_read(active, first=place == 0):
+                active.reading = True
+                return "read", lambda a=active: self._read(a)
+        if not self._planning and not self._planned_all and self._may_begin():
+            self._planning = True
+            return "plan", self._begin
+        return None
+
+    _short_of_memory = False
+
+    def _may_begin(self) -> bool:
+        if not self._active:
+            return True
+        return len(self._active) + len(self._done) <= self._resources.cores and self._fits()
+
+    def _may_read(self, active: _Active, *, first: bool) -> bool:
+        if first and active.read == active.taken:
+            return True
+        return self._fits()
+
+    def _fits(self) -> bool:
+        blocks = sum(active.read - active.taken + active.reading for active in self._active)
+        if blocks >= _BLOCKS_PER_CORE * self._resources.cores:
+            return False
+        need = _WORKING * self._block
+        if held() + need <= self._resources.memory:
+            return True
+        give_back()
+        fits = held() + need <= self._resources.memory
+        self._short_of_memory = not fits
+        return fits
+
+    def _begin(self) -> None:
+        chunk = next(self._plan, None)
+        with self._lock:
+            self._planning = False
+            if chunk is None:
+                self._planned_all = True
+            else:
+                statistics = tuple(
+                    tuple(statistic.empty() for statistic in station.statistics) for station in self._task.stations
+                )
+                self._active.append(_Active(chunk, statistics))
+                self._order.append(chunk.index)
+
+    def _read(self, active: _Active) -> None:
+        if active.reader is None:
+            active.reader = iter(self._task.source.read(active.chunk, self._task.columns))
+        batch = next(active.reader, None)
+        with self._lock:
+            active.reading = False
+            if batch is None:
+                active.exhausted = True
+                return
+            size = batch.nbytes
+            self._block = max(self._block, size)
+            self._in_flight += size
+            active.sizes[active.read] = size
+            active.unmapped.append((active.read, batch))
+            active.read += 1
+            self._rows += next((c.rows_in for c in batch.counts), len(batch))
+
+    def _map(self, active: _Active, number: int, batch: Batch) -> None:
+        results = tuple(_through(self._task.stations, batch)) or (batch,)
+        with self._lock:
+            active.mapped[number] = results
+
+    def _take(self, active: _Active) -> None:
+        results = active.mapped.pop(active.taken)
+        for statistics, result in zip(active.statistics, results, strict=False):
+            for statistic in statistics:
+                statistic.update(result)
+        last = results[-1]
+        if self._task.sink is not None:
+            if active.writer is None:
+                active.writer = self._task.sink.open(active.chunk)
+            active.writer.write(last)
+        active.counts = add_counts(active.counts, last.counts)
+        with self._lock:
+            self._in_flight -= active.sizes.pop(active.taken)
+            active.taken += 1
+            active.taking = False
+
+    def _finish(self, active: _Active) -> None:
+        receipt = Receipt(active.chunk.index, active.counts)
+        if self._task.sink is not None:
+            if active.writer is None:
+                active.writer = self._task.sink.open(active.chunk)
+            written = active.writer.finish()
+            receipt = Receipt(active.chunk.index, active.counts, written.parts, written.rejected)
+        with self._lock:
+            self._bytes_done += active.chunk.nbytes
+            self._active.remove(active)
+            self._done[active.chunk.index] = Done(active.chunk, receipt, active.statistics)
+
+
+def _through(stations: tuple[Station, ...], batch: Batch) -> Iterator[Batch]:
+    for station in stations:
+        if station.transform is not None:
+            batch = station.transform.transform(batch)
+        yield batch

@@ -1,0 +1,98 @@
+"""Evaluate: predictions of labelled rows, folded into metrics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from penstock import registry
+from penstock.artifact import Saved
+from penstock.batch import Batch, Count
+from penstock.engine import Engine, Station, Task, Transform
+from penstock.errors import UsageError
+from penstock.jobs.predict import predictor, require
+from penstock.model import Target
+from penstock.source import Source
+from penstock.statistic import Statistic
+from penstock.summary import Evaluation
+from penstock.target import Labelled, Then, as_labels
+
+
+@dataclass(frozen=True)
+class Judged(Transform):
+    """Makes the target of predicted rows comparable with the predictions: labels as text, or numbers."""
+
+    target: Target
+
+    def transform(self, batch: Batch) -> Batch:
+        """The batch with its target as labels or as float64."""
+        place = batch.columns.schema.get_field_index(self.target.column)
+        values = batch.columns.column(place)
+        values = values.cast(pa.float64()) if self.target.task == "regression" else as_labels(values)
+        columns = list(batch.columns.columns)
+        columns[place] = values
+        return replace(batch, columns=pa.RecordBatch.from_arrays(columns, names=batch.columns.schema.names))
+
+
+def metrics_for(target: Target) -> Statistic[dict[str, Any]]:
+    """The statistic that judges predictions of this target."""
+    if target.task == "regression":
+        found: Statistic[dict[str, Any]] = registry.find("statistics", "regression")(target.column)
+        return found
+    found = registry.find("statistics", "classification")(target.column, target.classes)
+    return found
+
+
+def evaluate(
+    source: Source,
+    saved: Saved,
+    *,
+    engine: Engine,
+    max_rejected: float | None,
+    rows: Transform | None = None,
+) -> Evaluation:
+    """Judge a model on labelled rows, read with the roles of the training.
+
+    Args:
+        source: the rows.
+        saved: the fitted pipeline.
+        engine: what folds.
+        max_rejected: the share of rows above which it is stopped.
+        rows: which rows count; None for all.
+
+    Raises:
+        SchemaError: the target or a feature is not there.
+        TooManyRejected: too many rows can't be judged.
+    """
+    began = time.monotonic()
+    if saved.target is None:
+        raise UsageError("the saved pipeline has no model", expected="one that was trained", remedy="penstock train")
+    target = saved.target
+    require(source.schema, (target.column,), "the target, to compare with")
+    predicts = predictor(saved, source.schema, (target.column,))
+    labelled = Labelled(target.column, target.classes or None)
+    ways = (*((rows,) if rows else ()), labelled, predicts, Judged(target))
+    task = Task(
+        "evaluate",
+        source,
+        predicts.inputs,
+        (Station(Then(ways), (metrics_for(target),)),),
+        max_rejected=max_rejected,
+    )
+    folded = engine.fold(task)
+    value = dict(folded.statistics[0][0].value())
+    counts: tuple[Count, ...] = folded.counts
+    details = {name: value.pop(name) for name in ("confusion_matrix", "classes") if name in value}
+    judged = int(value.pop("rows"))
+    value.pop("unlabelled", None)
+    return Evaluation(
+        rows=judged,
+        rejected=sum(count.rejected for count in counts),
+        metrics=value,
+        counts=counts,
+        seconds=time.monotonic() - began,
+        details=details,
+    )

@@ -1,0 +1,145 @@
+"""Predict: rows through the fitted steps and the model, into parts that are published at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from penstock.artifact import Saved
+from penstock.batch import Batch, Count
+from penstock.engine import Engine, Transform
+from penstock.errors import SchemaError, UsageError
+from penstock.fusion import Chain
+from penstock.jobs.publish import absolute, publish, summary_of
+from penstock.model import FittedModel
+from penstock.run import Run, digest_of, inputs_of
+from penstock.schema import Schema
+from penstock.source import Source
+from penstock.step import Use
+from penstock.summary import Summary
+
+
+@dataclass(frozen=True)
+class Predictor(Transform):
+    """The chain, then the model; and beside the predictions the columns to keep, as they were read.
+
+    Attributes:
+        chain: the fitted steps, for the model's features.
+        model: the fitted model.
+        keep: columns of the source that come out beside the predictions.
+        threads: inner threads of the model.
+    """
+
+    chain: Chain
+    model: FittedModel
+    keep: tuple[str, ...] = ()
+    threads: int = 1
+
+    def transform(self, batch: Batch) -> Batch:
+        """The kept columns and the predictions of a batch."""
+        encoded = self.chain.transform(batch)
+        predicted = self.model.predict(encoded, threads=self.threads)
+        kept = batch
+        if len(kept) != len(encoded):
+            kept = kept.filter(np.isin(kept.keys.rows, encoded.keys.rows))
+        columns = [*(kept.column(name) for name in self.keep), *predicted.columns.columns]
+        names = [*self.keep, *predicted.columns.schema.names]
+        count = Count("model", rows_in=len(encoded), out=len(encoded))
+        return replace(
+            encoded,
+            columns=pa.RecordBatch.from_arrays(columns, names=names),
+            counts=(*encoded.counts, count),
+        )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that have to be read."""
+        return tuple(dict.fromkeys((*self.chain.inputs, *self.keep)))
+
+
+def predictor(saved: Saved, schema: Schema, keep: Sequence[str] = (), *, seed: int = 0) -> Predictor:
+    """A predictor for rows of this schema.
+
+    Raises:
+        UsageError: the artifact has no model; a column to keep would be doubled.
+        SchemaError: a column that the model or the user needs is not there.
+    """
+    if saved.model is None or saved.target is None:
+        raise UsageError("the saved pipeline has no model", expected="one that was trained", remedy="penstock train")
+    chain = saved.steps.chain(Use("predict", seed), saved.model.features.names)
+    require(schema, chain.inputs, "the model was trained with it")
+    require(schema, keep, "it is to be kept")
+    made = {field.name for field in saved.target.prediction_fields}
+    doubled = made & set(keep)
+    if doubled:
+        raise UsageError(
+            "a column to keep has the name of a prediction",
+            where="--keep",
+            expected="other columns than " + ", ".join(sorted(made)),
+            got=", ".join(sorted(doubled)),
+        )
+    return Predictor(chain, saved.model, tuple(keep))
+
+
+def require(schema: Schema, names: Sequence[str], why: str) -> None:
+    """Refuse data that lacks columns.
+
+    Raises:
+        SchemaError: a name is not in the schema.
+    """
+    lacking = [name for name in names if name not in schema]
+    if lacking:
+        shown = ", ".join(map(repr, lacking[:8])) + (" ..." if len(lacking) > 8 else "")
+        raise SchemaError(
+            f"{len(lacking)} column{'s are' if len(lacking) > 1 else ' is'} missing from the data",
+            expected=f"{shown} ({why})",
+            got="columns " + ", ".join(map(repr, schema.names[:20])) + (" ..." if len(schema) > 20 else ""),
+            remedy="name the columns as they were in training (--columns for files without a header)",
+        )
+
+
+def predict(
+    source: Source,
+    saved: Saved,
+    *,
+    to: str | Path,
+    keep: Sequence[str] = (),
+    engine: Engine,
+    max_rejected: float | None,
+    restart: bool = False,
+) -> Summary:
+    """Predict every row of a source, read with the roles of the training, into ``to``.
+
+    Raises:
+        SchemaError: the data lacks a column.
+        TooManyRejected: more rows were rejected than allowed; nothing was published.
+        RunError: the output belongs to another job.
+    """
+    began = time.monotonic()
+    predicts = predictor(saved, source.schema, keep)
+    schema = source.schema.select(keep).put(*predicts.model.target.prediction_fields)
+    identity = {
+        "command": "predict",
+        "model": digest_of([saved.steps.incoming.to_json(), saved.facts]),
+        "keep": list(keep),
+        "inputs": inputs_of(source.fingerprints()),
+    }
+    with Run(absolute(to), identity, engine.resources, restart=restart) as run:
+        if run.committed:
+            return summary_of(run, "predict", 0.0, already=True)
+        return publish(
+            run,
+            source,
+            predicts,
+            command="predict",
+            columns=predicts.inputs,
+            schema=schema,
+            engine=engine,
+            max_rejected=max_rejected,
+            began=began,
+        )

@@ -1,0 +1,78 @@
+"""Prepare: fit the steps, and write the rows as they come out of them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from penstock import artifact
+from penstock.config import PipelineConfig, dump_config
+from penstock.engine import Engine, Listener
+from penstock.fitting import fit_steps
+from penstock.jobs.publish import absolute, publish, summary_of
+from penstock.pipeline import FittedSteps
+from penstock.run import Run, digest_of, inputs_of
+from penstock.source import Source
+from penstock.step import Use
+from penstock.summary import Summary
+
+
+def prepare(
+    source: Source,
+    config: PipelineConfig,
+    *,
+    to: str | Path,
+    engine: Engine,
+    listener: Listener,
+    max_rejected: float | None,
+    restart: bool = False,
+) -> Summary:
+    """Fit the steps of ``config`` to a source, and write its rows through them.
+
+    The fitted steps are kept in the run's folder (``fitted``): a job that goes on does not fit again.
+
+    Raises:
+        SchemaError: a step meets no column.
+        TooManyRejected: more rows were rejected than allowed; nothing was published.
+        RunError: the output belongs to another job.
+    """
+    began = time.monotonic()
+    identity = {
+        "command": "prepare",
+        "config": dump_config(config),
+        "schema": digest_of(source.schema.to_json()),
+        "inputs": inputs_of(source.fingerprints()),
+    }
+    with Run(absolute(to), identity, engine.resources, restart=restart) as run:
+        if run.committed:
+            return summary_of(run, "prepare", 0.0, already=True)
+        fitted = _fitted(run, source, config, engine=engine, listener=listener, max_rejected=max_rejected)
+        chain = fitted.chain(Use("predict", config.seed))
+        return publish(
+            run,
+            source,
+            chain,
+            command="prepare",
+            columns=chain.inputs,
+            schema=fitted.schema,
+            engine=engine,
+            max_rejected=max_rejected,
+            began=began,
+        )
+
+
+def _fitted(
+    run: Run,
+    source: Source,
+    config: PipelineConfig,
+    *,
+    engine: Engine,
+    listener: Listener,
+    max_rejected: float | None,
+) -> FittedSteps:
+    folder = run.folder / "fitted"
+    if artifact.is_artifact(folder):
+        return artifact.load(folder).steps
+    fit = fit_steps(config.steps, source, engine, listener, max_rejected=max_rejected)
+    artifact.save(artifact.Saved(config, fit.steps), folder)
+    return fit.steps

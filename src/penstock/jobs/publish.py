@@ -1,0 +1,91 @@
+"""Mapping a source into a run's parts, going on where an earlier try stopped, and publishing them by one commit.
+
+Shared by the jobs that write rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from penstock.batch import Count
+from penstock.engine import Engine, Station, Task, Transform
+from penstock.engines.local import check_rejected
+from penstock.errors import ChangedError
+from penstock.run import Run
+from penstock.schema import Schema
+from penstock.sink import ledger
+from penstock.sinks.parts import PartsSink, format_of
+from penstock.source import Source
+from penstock.summary import Summary
+
+
+def publish(
+    run: Run,
+    source: Source,
+    transform: Transform,
+    *,
+    command: str,
+    columns: Sequence[str],
+    schema: Schema,
+    engine: Engine,
+    max_rejected: float | None,
+    began: float,
+) -> Summary:
+    """Read, transform and write all chunks that have no receipt yet, then commit.
+
+    Raises:
+        TooManyRejected: more rows were rejected than allowed; nothing was published.
+        ChangedError: an input changed meanwhile; nothing was published.
+    """
+    destination = run.destination
+    sink = PartsSink(
+        run.parts, run.rejected, destination, schema, format_of(destination), single=bool(destination.suffix)
+    )
+    resumed = run.done_before
+    if not run.committing:
+        task = Task(command, source, tuple(columns), (Station(transform),), sink, max_rejected)
+        before = source.fingerprints()
+        for receipt in engine.map(task, run.remaining(source.chunks())):
+            run.record(receipt)
+        check_rejected(task, ledger(run.receipts), early=False)
+        _refuse_changed(source, before)
+    run.commit(lambda: sink.commit(run.receipts), {"command": command, "seconds": time.monotonic() - began})
+    return summary_of(run, command, time.monotonic() - began, resumed=resumed)
+
+
+def _refuse_changed(source: Source, before: Sequence[Any]) -> None:
+    for old, new in zip(before, source.fingerprints(), strict=True):
+        if (old.size, old.digest) != (new.size, new.digest):
+            raise ChangedError(
+                "an input changed while it was read",
+                where=new.path,
+                expected=f"{old.size} bytes, as at the start",
+                got=f"{new.size} bytes of other content",
+                remedy="wait until it is complete, then run the command with --restart",
+            )
+
+
+def summary_of(run: Run, command: str, seconds: float, *, resumed: int = 0, already: bool = False) -> Summary:
+    """The summary of a committed run."""
+    document = run.document
+    counts = tuple(Count.from_json(count) for count in document["ledger"])
+    parts = document["parts"]
+    return Summary(
+        command=command,
+        output=run.destination,
+        run=run.folder,
+        rows=sum(part["rows"] for part in parts),
+        counts=counts,
+        seconds=seconds,
+        nbytes=sum(part["nbytes"] for part in parts),
+        already_done=already,
+        resumed=resumed,
+    )
+
+
+def absolute(destination: str | Path) -> Path:
+    """The output's path, free of what depends on the working folder."""
+    return Path(destination).absolute()
