@@ -92,9 +92,7 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
 
 
-def _make(
-    folder: Path, request: dict[str, Any], write: Callable[[Path], dict[str, Any]]
-) -> dict[str, Any]:
+def _make(folder: Path, request: dict[str, Any], write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """Have `write` fill `folder`, unless a manifest says that it already holds `request`.
 
     The manifest is written last, so that an interrupted run leaves none and is made anew. A folder
@@ -104,11 +102,7 @@ def _make(
     request = {**request, "version": VERSION}
     if path.exists():
         known: dict[str, Any] = json.loads(path.read_text())
-        if (
-            known["request"] == request
-            and folder.is_dir()
-            and known["files"] == _sizes(folder)
-        ):
+        if known["request"] == request and folder.is_dir() and known["files"] == _sizes(folder):
             return known
         path.unlink()
         shutil.rmtree(folder, ignore_errors=True)
@@ -149,9 +143,7 @@ def _numeric(rng: np.random.Generator, draw: Draw, size: int) -> pa.Array:
     values = draw(rng, size)
     spread = float(values.std()) or 1.0
     outlying = rng.random(size) < 0.001
-    values[outlying] += rng.choice([-1.0, 1.0], outlying.sum()) * spread * rng.uniform(
-        20.0, 100.0, outlying.sum()
-    )
+    values[outlying] += rng.choice([-1.0, 1.0], outlying.sum()) * spread * rng.uniform(20.0, 100.0, outlying.sum())
     return pa.array(values, mask=rng.random(size) < 0.05)
 
 
@@ -174,9 +166,7 @@ def _write_parquet(
         with pq.ParquetWriter(path, schema, compression="snappy") as writer:
             for place, size in enumerate(_pieces(share)):
                 rng = np.random.default_rng([SEED, number, place])
-                writer.write_table(
-                    pa.Table.from_arrays(piece(rng, size), schema=schema), row_group_size=PIECE
-                )
+                writer.write_table(pa.Table.from_arrays(piece(rng, size), schema=schema), row_group_size=PIECE)
 
 
 def table(folder: Path, rows: int, files: int = 10) -> dict[str, Any]:
@@ -187,9 +177,7 @@ def table(folder: Path, rows: int, files: int = 10) -> dict[str, Any]:
     """
     words = {name: pa.array(_words(name, count)) for name, count in CATEGORIES.items()}
     weights = {name: _zipf(count) for name, count in CATEGORIES.items()}
-    schema = pa.schema(
-        [(name, pa.float64()) for name in NUMERIC] + [(name, pa.string()) for name in CATEGORIES]
-    )
+    schema = pa.schema([(name, pa.float64()) for name in NUMERIC] + [(name, pa.string()) for name in CATEGORIES])
 
     def piece(rng: np.random.Generator, size: int) -> list[pa.Array]:
         numbers = [_numeric(rng, draw, size) for draw in NUMERIC.values()]

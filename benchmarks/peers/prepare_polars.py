@@ -11,12 +11,13 @@ the order of the rows.
 Both variants go column by column, which Parquet is made for: one column, read alone, fits in
 memory even where the table does not, so that its mean, then its quantiles, then its moments after
 clipping come from a single decoding, where lazy queries over the whole table need one scan for
-each. Polars still works in parallel inside a column (decoding, element-wise work).
+each. As many columns are in the works as there are cores, since much that is done to a single
+column (tails, sums, filling) runs on one.
 
 * In memory, the prepared column is kept as float32 and the whole is written at the end: everything
   is decoded once and the float64 table never stands in memory.
 * Streaming, only the numbers are kept and a second scan by the streaming engine applies them and
-  writes as it goes, so that memory is about four columns' worth, and what the sink holds.
+  writes as it goes, so that memory is a few columns' worth for each core, and what the sink holds.
 
 The quantiles come from the smallest and largest hundredth of the column (`bottom_k` and `top_k`),
 which give the same exact values as `quantile` does, about ten times as fast.
@@ -24,19 +25,18 @@ which give the same exact values as `quantile` does, about ten times as fast.
 
 from __future__ import annotations
 
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import polars as pl
 from report import Report, arguments
 
 LOW, HIGH = 0.01, 0.99
-COMPRESSION = "snappy"
+COMPRESSION: Final = "snappy"
 
-WORKERS = int(os.environ.get("W", min(pl.thread_pool_size(), 8)))
+WORKERS = min(pl.thread_pool_size(), 8)
 """Columns in the works at a time."""
 
 

@@ -52,7 +52,7 @@ class Fit(NamedTuple):
 
     def clip(self, column: pa.ChunkedArray) -> Floats:
         """Impute and clip a raw column."""
-        values = column.fill_null(self.fill).to_numpy()
+        values: Floats = column.fill_null(self.fill).to_numpy()
         return np.clip(values, self.low, self.high)
 
 
@@ -68,7 +68,7 @@ def _tails(values: Floats, reach: int) -> tuple[Floats, Floats]:
     """Give the `reach` smallest and largest values (all of them where there are fewer)."""
     if len(values) <= reach:
         return values, values
-    parted = np.partition(values, sorted({reach - 1, len(values) - reach}))
+    parted = np.partition(values, [reach - 1, len(values) - reach])
     return parted[:reach], parted[len(values) - reach :]
 
 
@@ -98,11 +98,11 @@ def _cell(value: object) -> pa.Array:
 
 def moments(block: pa.Table, fits: dict[str, Fit]) -> pa.Table:
     """Give a block's sums of the clipped columns' distances to their fills: second pass."""
-    row: dict[str, list[float]] = {}
+    row = {}
     for name, fit in fits.items():
         values = fit.clip(block[name]) - fit.fill
-        row[f"{name}.sum"] = [values.sum()]
-        row[f"{name}.squares"] = [values @ values]
+        row[f"{name}.sum"] = [float(values.sum())]
+        row[f"{name}.squares"] = [float(values @ values)]
     return pa.table(row)
 
 
@@ -169,26 +169,21 @@ def main() -> None:
     over = partial(Dataset.map_batches, batch_size=None, batch_format="pyarrow")
 
     data = ray.data.read_parquet(str(source))
-    if os.environ.get("MAT"): data = data.materialize()
     rows = data.count()
     reach = int(LOW * (rows - 1)) + 2
     summary = gather(over(data, summarize, fn_kwargs={"reach": reach}))
     report.step("summarize")
     schema = data.schema().base_schema
     fits = {name: fit_bounds(summary, name, rows) for name in _numeric(schema)}
-    categories = {
-        name: (lambda distinct: distinct.take(pc.sort_indices(distinct)))(
-            pc.unique(_flat(summary[name]))
-        )
-        for name in _others(schema)
-    }
+    categories = {name: pc.unique(_flat(summary[name])).sort() for name in _others(schema)}
     report.step("bounds")
     numbers = data.select_columns(list(fits))
     sums = gather(over(numbers, moments, fn_kwargs={"fits": fits}))
     fits = {name: fit_moments(sums, name, fit, rows) for name, fit in fits.items()}
     report.step("moments")
     prepared = over(data, prepare, fn_kwargs={"fits": fits, "categories": categories})
-    prepared.write_parquet(str(target), compression="snappy")
+    # Dictionaries are tried for the categories alone; for floats they would be in vain.
+    prepared.write_parquet(str(target), compression="snappy", use_dictionary=list(categories))
     report.step("write")
     report.finish(rows)
     ray.shutdown()

@@ -24,13 +24,13 @@ def _since_start() -> float:
 def _tree() -> set[int]:
     """Give the process ids of this process and of all its descendants."""
     parents: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             try:
-                stat = Path("/proc", entry, "stat").read_text()
+                stat = (entry / "stat").read_text()
             except OSError:
                 continue
-            parents[int(entry)] = int(stat.rpartition(")")[2].split()[1])
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
     tree = {os.getpid()}
     while True:
         grown = tree | {pid for pid, parent in parents.items() if parent in tree}

@@ -24,7 +24,7 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("Clip", "FlagOutliers", "RejectOutliers"), "penstock.steps.outliers"),
     **dict.fromkeys(("MinMax", "Robust", "Standardize"), "penstock.steps.scale"),
     **dict.fromkeys(("OneHot", "Ordinal"), "penstock.steps.encode"),
-    **dict.fromkeys(("Cast", "Select"), "penstock.steps.columns"),
+    **dict.fromkeys(("Cast", "Drop", "Select"), "penstock.steps.columns"),
     **dict.fromkeys(("BoostedTrees",), "penstock.models.boosted"),
     **dict.fromkeys(("Linear",), "penstock.models.linear"),
 }

@@ -365,12 +365,10 @@ def _engine(memory: Bytes, cores: int | None, listener: Listener) -> Engine:
 
 def _source(data: Data, like: Schema | None = None) -> Source:
     """The data as a source; read with the roles of an earlier schema, where there is one."""
+    source = data if isinstance(data, Source) else open_source(data, ReadOptions())
     if like is None:
-        return data if isinstance(data, Source) else open_source(data, ReadOptions())
-    roles = {field.name: field.kind for field in like}
-    if isinstance(data, Source):
-        return data.with_roles({name: role for name, role in roles.items() if name in data.schema})
-    return open_source(data, ReadOptions(roles=roles))
+        return source
+    return source.with_roles({field.name: field.kind for field in like if field.name in source.schema})
 
 
 def _rejected(folder: Path) -> pa.Table | None:

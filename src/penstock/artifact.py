@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -36,6 +36,7 @@ from penstock.pipeline import FittedSteps, refit
 from penstock.run import versions
 from penstock.schema import Schema
 from penstock.statistic import Statistic
+from penstock.step import Step
 
 FORMAT = 1
 
@@ -211,7 +212,7 @@ def _open(folder: Path, manifest: Mapping[str, Any]) -> Saved:
                 raise ArtifactError("a state is missing from its manifest", where=str(folder), expected=name)
             if name not in opened:
                 opened[name] = _read_state(folder / "state" / name)
-    steps = [definition_from_json("steps", entry["step"]) for entry in saved["steps"]]
+    steps = [cast(Step, definition_from_json("steps", entry["step"])) for entry in saved["steps"]]
     states = [{key: opened[name] for key, name in entry["states"].items()} for entry in saved["steps"]]
     fitted = refit(steps, Schema.from_json(document["schema"]), states, int(saved["scans"]))
     model = None

@@ -260,3 +260,10 @@ def _rows(columns: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
     if columns.num_columns == 0:
         return iter([()] * columns.num_rows)
     return zip(*(column.to_pylist() for column in columns.columns), strict=True)
+
+
+def record_batch(columns: Sequence[pa.Array], names: Sequence[str], rows: int) -> pa.RecordBatch:
+    """Columns under their names; of no columns, so many rows of nothing."""
+    if columns:
+        return pa.RecordBatch.from_arrays(list(columns), names=list(names))
+    return pa.RecordBatch.from_struct_array(pa.StructArray.from_arrays([], fields=[], mask=pa.repeat(False, rows)))

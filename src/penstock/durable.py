@@ -61,6 +61,7 @@ class HashedFile(io.RawIOBase):
         self.path = path
         self._hash = hashlib.sha256()
         self._size = 0
+        self._discarded = False
         self._file = path.open("wb", buffering=2**20)
 
     def writable(self) -> bool:
@@ -74,6 +75,8 @@ class HashedFile(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Append these bytes."""
         view = memoryview(data).cast("B")
+        if self._discarded:
+            return len(view)
         self._hash.update(view)
         self._file.write(view)
         self._size += len(view)
@@ -86,6 +89,12 @@ class HashedFile(io.RawIOBase):
             os.fsync(self._file.fileno())
         self.close()
         return self._size, self._hash.hexdigest()
+
+    def discard(self) -> None:
+        """Remove the file; what a format's writer still has to say at its end goes nowhere."""
+        self._discarded = True
+        self._file.close()
+        self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close without promising anything."""

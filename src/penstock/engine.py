@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from penstock.batch import Batch, Count
+from penstock.errors import TooManyRejected
 from penstock.sink import Receipt, Sink
 from penstock.source import Chunk, Note, Source
 from penstock.statistic import Statistic
@@ -138,3 +139,27 @@ class Engine(ABC):
     @abstractmethod
     def fold(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Folded:
         """Read, transform and take in the chunks; states are updated block by block and merged in plan order."""
+
+
+_EARLY_ROWS = 100_000
+"""Rows after which a pass that rejects too many is stopped before its end."""
+
+
+def check_rejected(task: Task, counts: tuple[Count, ...], *, early: bool) -> None:
+    """Stop a pass that rejects more than it may.
+
+    Raises:
+        TooManyRejected: the share is above ``task.max_rejected``.
+    """
+    rows = counts[0].rows_in if counts else 0
+    rejected = sum(count.rejected for count in counts)
+    if task.max_rejected is None or rejected <= task.max_rejected * max(rows, _EARLY_ROWS if early else 0):
+        return
+    worst = max(counts, key=lambda count: count.rejected)
+    raise TooManyRejected(
+        f"{rejected:,} of {rows:,} rows were rejected ({rejected / rows:.2%}), most of them by {worst.step!r}",
+        where=task.title,
+        expected=f"at most {task.max_rejected:.2%} (--max-rejected)",
+        got=f"{rejected / rows:.2%}; nothing was published",
+        remedy="look at the rejected rows' reasons, mend the data or the configuration, or allow more",
+    )

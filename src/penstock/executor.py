@@ -99,6 +99,7 @@ class Executor:
         self._busy = dict.fromkeys(("plan", "read", "map", "take"), 0.0)
         self._waiting = dict.fromkeys(("memory", "work"), 0.0)
         self._start = time.monotonic()
+        self._base = held()
 
     # ------------------------------------------------------------------ the caller's side
 
@@ -254,10 +255,12 @@ class Executor:
         if blocks >= _BLOCKS_PER_CORE * self._resources.cores:
             return False
         need = _WORKING * self._block
-        if held() + need <= self._resources.memory:
-            return True
-        give_back()
-        fits = held() + need <= self._resources.memory
+        room = self._resources.memory
+        # What blocks under way may still come to hold, and what is really held, must both leave room for one more.
+        fits = self._base + need * (blocks + 1) <= room
+        if fits and held() + need > room:
+            give_back()
+            fits = held() + need <= room
         self._short_of_memory = not fits
         return fits
 

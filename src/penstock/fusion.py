@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from penstock.batch import Batch, Count
+from penstock.batch import Batch, Count, record_batch
 from penstock.schema import Field, Role, Schema
 from penstock.step import Check, FittedStep, TableStep, Use
 
@@ -51,7 +51,7 @@ class _Evaluation:
         wanted = {name: self.written[name] for name in outputs if name in self.written}
         results = self._evaluate(batch.columns, wanted) if wanted or self.checks else {}
         columns = [results[name] if name in results else batch.columns.column(name) for name in outputs]
-        done = _record_batch(columns, outputs, len(batch))
+        done = record_batch(columns, outputs, len(batch))
         if not self.checks:
             counts = tuple(Count(label, rows_in=len(batch), out=len(batch)) for label in self.labels)
             return replace(batch, columns=done, counts=batch.counts + counts)
@@ -275,10 +275,4 @@ def invert(step: TableStep, batch: Batch) -> Batch:
         if pa.types.is_large_string(values.type):
             values = values.cast(pa.string())
         columns.append(values)
-    return batch.with_columns(_record_batch(columns, [*kept, *expressions], len(batch)))
-
-
-def _record_batch(columns: Sequence[pa.Array], names: Sequence[str], rows: int) -> pa.RecordBatch:
-    if columns:
-        return pa.RecordBatch.from_arrays(list(columns), names=list(names))
-    return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+    return batch.with_columns(record_batch(columns, [*kept, *expressions], len(batch)))

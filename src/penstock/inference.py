@@ -144,10 +144,11 @@ def _time(sample: ColumnSample) -> Inferred | None:
 def _named_key(sample: ColumnSample) -> Inferred | None:
     if not named_like_key(sample.name) or not (sample.is_text or sample.whole):
         return None
-    if sample.distinct < len(sample.present) or len(sample.present) < len(sample.values):
+    if min(sample.distinct, len(sample.present)) < _UNIQUE * len(sample.values):
         return None
     kind = Role.integer if sample.is_numeric else Role.category
-    return Inferred(Role.key, kind, f"its name, and every value is another in {sample.extent}")
+    almost = "" if sample.distinct == len(sample.values) else "almost "
+    return Inferred(Role.key, kind, f"its name, and {almost}every value is another in {sample.extent}")
 
 
 def _row_number(sample: ColumnSample) -> Inferred | None:
@@ -242,7 +243,7 @@ def named_like_key(name: str) -> bool:
     """
     apart = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
     words = [word.lower() for word in re.split(r"[\W_]+", apart) if word]
-    return bool(words) and (words[-1] in _KEY_WORDS or words[0] in _KEY_WORDS)
+    return bool(words) and (words[-1] in _KEY_WORDS or words[0] in ("id", "uuid", "guid"))
 
 
 def make_schema(

@@ -22,6 +22,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "histogram": "penstock.statistics.histogram:Histogram",
         "frequencies": "penstock.statistics.frequencies:Frequencies",
         "distinct": "penstock.statistics.distinct:Distinct",
+        "classification": "penstock.statistics.classification:Classification",
+        "regression": "penstock.statistics.regression:Regression",
     },
     "steps": {
         "impute": "penstock.steps.impute:Impute",
@@ -34,6 +36,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "one_hot": "penstock.steps.encode:OneHot",
         "ordinal": "penstock.steps.encode:Ordinal",
         "select": "penstock.steps.columns:Select",
+        "drop": "penstock.steps.columns:Drop",
         "cast": "penstock.steps.columns:Cast",
     },
     "models": {

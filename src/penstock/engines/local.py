@@ -6,15 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from penstock.batch import Count, add_counts
-from penstock.engine import Engine, Folded, Listener, Resources, Silent, Task
-from penstock.errors import TooManyRejected
+from penstock.engine import Engine, Folded, Listener, Resources, Silent, Task, check_rejected
 from penstock.executor import Done, Executor
 from penstock.sink import Receipt
 from penstock.source import Chunk
 from penstock.statistic import Statistic
-
-_EARLY_ROWS = 100_000
-"""Rows after which a pass that rejects too many is stopped before its end."""
 
 
 class LocalEngine(Engine):
@@ -55,23 +51,3 @@ class LocalEngine(Engine):
             if close is not None:
                 close()
         check_rejected(task, counts, early=False)
-
-
-def check_rejected(task: Task, counts: tuple[Count, ...], *, early: bool) -> None:
-    """Stop a pass that rejects more than it may.
-
-    Raises:
-        TooManyRejected: the share is above ``task.max_rejected``.
-    """
-    rows = counts[0].rows_in if counts else 0
-    rejected = sum(count.rejected for count in counts)
-    if task.max_rejected is None or rejected <= task.max_rejected * max(rows, _EARLY_ROWS if early else 0):
-        return
-    worst = max(counts, key=lambda count: count.rejected)
-    raise TooManyRejected(
-        f"{rejected:,} of {rows:,} rows were rejected ({rejected / rows:.2%}), most of them by {worst.step!r}",
-        where=task.title,
-        expected=f"at most {task.max_rejected:.2%} (--max-rejected)",
-        got=f"{rejected / rows:.2%}; nothing was published",
-        remedy="look at the rejected rows' reasons, mend the data or the configuration, or allow more",
-    )

@@ -85,7 +85,7 @@ def evaluate(
     folded = engine.fold(task)
     value = dict(folded.statistics[0][0].value())
     counts: tuple[Count, ...] = folded.counts
-    details = {name: value.pop(name) for name in ("confusion_matrix", "classes") if name in value}
+    details = {name: value.pop(name) for name in ("confusion_matrix", "classes", "roc_auc_error") if name in value}
     judged = int(value.pop("rows"))
     value.pop("unlabelled", None)
     return Evaluation(

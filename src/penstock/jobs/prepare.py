@@ -10,6 +10,7 @@ from penstock.config import PipelineConfig, dump_config
 from penstock.engine import Engine, Listener
 from penstock.fitting import fit_steps
 from penstock.jobs.publish import absolute, publish, summary_of
+from penstock.keeping import KeptSource
 from penstock.pipeline import FittedSteps
 from penstock.run import Run, digest_of, inputs_of
 from penstock.source import Source
@@ -46,8 +47,9 @@ def prepare(
     with Run(absolute(to), identity, engine.resources, restart=restart) as run:
         if run.committed:
             return summary_of(run, "prepare", 0.0, already=True)
+        source = KeptSource(source, engine.resources.memory)
         fitted = _fitted(run, source, config, engine=engine, listener=listener, max_rejected=max_rejected)
-        chain = fitted.chain(Use("predict", config.seed))
+        chain = fitted.chain(Use("train", config.seed))
         return publish(
             run,
             source,

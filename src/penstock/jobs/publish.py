@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.batch import Count
-from penstock.engine import Engine, Station, Task, Transform
-from penstock.engines.local import check_rejected
+from penstock.engine import Engine, Station, Task, Transform, check_rejected
 from penstock.errors import ChangedError
 from penstock.run import Run
 from penstock.schema import Schema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,16 +13,18 @@ import pyarrow as pa
 from penstock.artifact import Saved
 from penstock.config import PipelineConfig
 from penstock.engine import Engine, Listener, Transform
-from penstock.errors import DataError, ResourceError, UsageError
+from penstock.errors import DataError, ResourceError, SchemaError, UsageError
 from penstock.fitting import Fit, fit_steps
 from penstock.inference import infer_task
 from penstock.jobs.evaluate import evaluate
+from penstock.keeping import KeptSource
 from penstock.materialize import lay_down
 from penstock.model import Model, Target
 from penstock.resources import held, show_bytes
 from penstock.schema import Role, Schema
 from penstock.sink import Receipt, ledger
 from penstock.source import Note, Source
+from penstock.statistics.count import Count as RowCount
 from penstock.statistics.frequencies import Frequencies
 from penstock.step import Use
 from penstock.summary import Evaluation, total
@@ -75,11 +78,13 @@ def train(
     """
     model, column = _definition(config)
     clock = _Clock()
-    source = source.with_roles({column: Role.target})
+    base = held()
+    _refuse_missing_target(source, column)
+    source = KeptSource(source.with_roles({column: Role.target}), engine.resources.memory)
     task, reason = _task_of(source, column)
     listener.said(Note("task", task, reason, "roles: {" + column + ": category} or {" + column + ": number}"))
     rows = _training_rows(config, column, model)
-    extra = () if task == "regression" else (Frequencies(column),)
+    extra = (RowCount(column), *(() if task == "regression" else (Frequencies(column),)))
     fit = fit_steps(
         config.steps,
         source,
@@ -95,13 +100,13 @@ def train(
     target = Target(column, task, _classes(fit, column))
     features = _features(fit, column)
     _say_scans(listener, fit)
-    expected = _rows_of(fit)
-    _refuse_what_cannot_fit(model, expected, features, target, engine)
+    expected = fit.extra[0].value().rows
+    _refuse_what_cannot_fit(model, expected, features, target, engine.resources.memory - base)
     chain = fit.steps.chain(Use("train", config.seed), (*features.names, column))
     data, receipts = lay_down(
         source,
         tuple(dict.fromkeys((*chain.inputs, column))),
-        Then((*rows, chain)),
+        Then((*rows, *_sample(config, model, expected, listener), chain)),
         features,
         target,
         seed=config.seed,
@@ -110,6 +115,7 @@ def train(
         folder=folder,
         max_rejected=max_rejected,
     )
+    source.forget()
     clock.lap("encode")
     fitted = model.train(data)
     clock.lap("train")
@@ -154,6 +160,19 @@ def _definition(config: PipelineConfig) -> tuple[Model, str]:
     return config.model, config.target
 
 
+def _refuse_missing_target(source: Source, column: str) -> None:
+    if column in source.schema:
+        return
+    near = difflib.get_close_matches(column, source.schema.names, n=1)
+    raise SchemaError(
+        "the target is none of the columns",
+        where="--target",
+        expected="one of " + ", ".join(map(repr, source.schema.names)),
+        got=repr(column),
+        remedy=f"did you mean {near[0]!r}?" if near else "name a column of the data",
+    )
+
+
 def _task_of(source: Source, column: str) -> tuple[Any, str]:
     values: list[Any] = []
     rows = 0
@@ -177,9 +196,9 @@ def _training_rows(config: PipelineConfig, column: str, model: Model) -> tuple[T
 
 
 def _classes(fit: Fit, column: str) -> tuple[str, ...]:
-    if not fit.extra:
+    if len(fit.extra) < 2:
         return ()
-    value = fit.extra[0].value()
+    value = fit.extra[1].value()
     if value.distinct > _MOST_CLASSES:
         raise DataError(
             f"the target {column!r} has {value.distinct:,} classes",
@@ -221,8 +240,15 @@ def _features(fit: Fit, column: str) -> Schema:
     return schema.select(usable)
 
 
-def _rows_of(fit: Fit) -> int:
-    return fit.counts[0][-1].out if fit.counts and fit.counts[0] else 0
+def _sample(config: PipelineConfig, model: Model, rows: int, listener: Listener) -> tuple[Transform, ...]:
+    most = getattr(model, "max_rows", None)
+    if not most or rows <= most:
+        return ()
+    # The hash draws each row by itself: four deviations below the bound, it is as good as never passed.
+    share = max(1.0, most - 4 * most**0.5) / rows
+    text = f"about {share:.2%} of the {rows:,} rows, at most {most:,}, drawn by the hash of the row key"
+    listener.said(Note("sample", text, "max_rows is set", "--max-rows"))
+    return (Portion("sample", salted(config.seed, "sample"), 0.0, share),)
 
 
 def _say_scans(listener: Listener, fit: Fit) -> None:
@@ -236,20 +262,19 @@ def _say_scans(listener: Listener, fit: Fit) -> None:
     )
 
 
-def _refuse_what_cannot_fit(model: Model, rows: int, features: Schema, target: Target, engine: Engine) -> None:
+def _refuse_what_cannot_fit(model: Model, rows: int, features: Schema, target: Target, free: int) -> None:
     most = getattr(model, "max_rows", None)
     rows = min(rows, most) if most else rows
     need = model.memory_needed(rows, features, target)
-    free = engine.resources.memory - held()
     if need <= free:
         return
     fits = max(0, int(rows * free / need * 0.95))
     raise ResourceError(
         f"the model {model.name!r} can't be trained on {rows:,} rows in the memory given",
         where="--memory",
-        expected=f"about {show_bytes(need + held())} for {rows:,} rows of {len(features)} features",
-        got=show_bytes(engine.resources.memory),
-        remedy=f"--memory {-(-(need + held()) // 2**20)}MiB, or --max-rows {fits} to learn from a sample",
+        expected=f"{show_bytes(need)} for {rows:,} rows of {len(features)} features, beyond what the process holds",
+        got=show_bytes(free),
+        remedy=f"{show_bytes(need - free)} more of --memory, or --max-rows {fits} to learn from a sample",
     )
 
 

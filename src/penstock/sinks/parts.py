@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -99,8 +100,10 @@ class _File:
 
     def abandon(self) -> None:
         """Close and remove it."""
+        self._file.discard()
+        with suppress(OSError, ValueError, pa.ArrowException):  # it may be the very writer that failed
+            self._writer.close()
         self._file.close()
-        self._file.path.unlink(missing_ok=True)
 
 
 def _conformed(columns: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

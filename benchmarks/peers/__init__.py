@@ -1,1 +1,0 @@
-"""The same job as `penstock prepare`, written by hand with other tools."""

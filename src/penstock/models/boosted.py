@@ -1,0 +1,340 @@
+"""Gradient boosted trees by LightGBM: the definition `BoostedTrees`, and what it becomes, `FittedBoostedTrees`.
+
+A model. What is decided before training is in `boosted_recipe.py`, the training itself in `boosted_training.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from penstock.batch import Batch
+from penstock.durable import write_atomically
+from penstock.errors import SchemaError
+from penstock.model import FittedModel, Model, Target, TrainingData
+from penstock.models import boosted_recipe as recipe
+from penstock.models.arguments import real_number, whole_number
+from penstock.models.folder import Described, damaged, read_description, write_description
+from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
+from penstock.models.limits import refuse_beyond_memory
+from penstock.models.prediction import (
+    class_batch,
+    feature_matrix,
+    matrix_type,
+    sigmoid,
+    softmax,
+    two_classes,
+    value_batch,
+)
+from penstock.models.scores import held_out_scores
+from penstock.schema import Role, Schema
+from penstock.source import Note
+from penstock.step import Step
+
+if TYPE_CHECKING:
+    import lightgbm
+
+_IMBALANCE = 20
+_CODES = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
+
+
+@dataclass(frozen=True)
+class BoostedTrees(Model):
+    """Gradient boosted trees (Ke et al., "LightGBM: A highly efficient gradient boosting decision tree", NIPS 2017).
+
+    Numbers are taken as they are, missing ones included; categories as codes, split natively. On small data (up to
+    200,000 rows and 5 million values) it is the mean, in raw scores, of models trained without one fold each and of
+    differently shaped trees, so that every row is also predicted by models that did not learn from it; beyond that it
+    is one model, stopped early on rows held back. The rows of a fold follow from the row keys and the seed alone. The
+    same data, seed and cores give the same bytes.
+
+    Args:
+        rounds: the most trees (per class) of a model.
+        learning_rate: what each tree counts; "auto" is 0.05, and 0.1 beyond 200,000 rows.
+        num_leaves: leaves of a tree; "auto" is 15, and 63 beyond 200,000 rows.
+        max_depth: levels of a tree; -1 for no bound.
+        min_data_in_leaf: rows of a leaf, at least.
+        feature_fraction: the share of the features (0 to 1) that a tree sees, at least four of them.
+        bagging_fraction: the share of the rows (0 to 1) that a tree sees.
+        lambda_l2: L2 regularization of the leaves' values.
+        max_bin: bins of a number.
+        max_cat_to_onehot: up to so many categories, a split is one category against the others; beyond, groups.
+        cat_l2: L2 regularization of splits by groups of categories.
+        cat_smooth: smoothing of the categories' statistics in such splits [rows].
+        early_stopping_rounds: rounds without a better score on the rows held back, after which a model is cut at its
+            best round; None trains all ``rounds``.
+        folds: models per shape, each without one fold; 1 for one model with ``validation_share`` held back; "auto" is
+            5 on small data and else 1.
+        validation_share: the share of the rows (0 to 1) held back where ``folds`` is 1, at most 200,000 rows.
+        bags: how many shapes of trees, 1 to 4; "auto" is 2 on small data with folds and else 1.
+        class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
+        max_rows: the most rows to train on, a sample by row key; None for all.
+
+    Raises:
+        UsageError: an argument is out of its range.
+
+    Example:
+        >>> BoostedTrees(num_leaves=31, folds=1).early_stopping_rounds
+        100
+    """
+
+    rounds: int = 5000
+    learning_rate: float | Literal["auto"] = "auto"
+    num_leaves: int | Literal["auto"] = "auto"
+    max_depth: int = -1
+    min_data_in_leaf: int = 5
+    feature_fraction: float = 0.3
+    bagging_fraction: float = 1.0
+    lambda_l2: float = 0.0
+    max_bin: int = 255
+    max_cat_to_onehot: int = 100_000
+    cat_l2: float = 10.0
+    cat_smooth: float = 10.0
+    early_stopping_rounds: int | None = 100
+    folds: int | Literal["auto"] = "auto"
+    validation_share: float = 0.1
+    bags: int | Literal["auto"] = "auto"
+    class_weight: ClassWeight = None
+    max_rows: int | None = None
+
+    name = "boosted"
+
+    def __post_init__(self) -> None:
+        whole_number("boosted: rounds", self.rounds, 1)
+        whole_number("boosted: num_leaves", self.num_leaves, 2, 131_072, words=("auto",))
+        whole_number("boosted: max_depth", self.max_depth, 1, words=(-1,))
+        whole_number("boosted: min_data_in_leaf", self.min_data_in_leaf, 1)
+        whole_number("boosted: max_bin", self.max_bin, 2, 65_535)
+        whole_number("boosted: max_cat_to_onehot", self.max_cat_to_onehot, 1)
+        whole_number("boosted: early_stopping_rounds", self.early_stopping_rounds, 1, words=(None,))
+        whole_number("boosted: folds", self.folds, 1, 100, words=("auto",))
+        whole_number("boosted: bags", self.bags, 1, len(recipe.SHAPES), words=("auto",))
+        whole_number("boosted: max_rows", self.max_rows, 1, words=(None,))
+        real_number("boosted: learning_rate", self.learning_rate, 0, above=True, words=("auto",))
+        for share in ("feature_fraction", "bagging_fraction"):
+            real_number(f"boosted: {share}", getattr(self, share), 0, 1, above=True)
+        real_number("boosted: validation_share", self.validation_share, 0, 0.9, above=True)
+        for strength in ("lambda_l2", "cat_l2", "cat_smooth"):
+            real_number(f"boosted: {strength}", getattr(self, strength), 0)
+        checked_class_weight(self.class_weight, "boosted: class_weight")
+
+    def steps(self, schema: Schema) -> Sequence[Step]:
+        """Keep what trees can learn from; times become seconds since 1970, truth values 0 and 1, categories codes."""
+        from penstock.steps.columns import Cast, Select
+        from penstock.steps.encode import Ordinal
+
+        usable = schema.of_role(Role.number, Role.integer, Role.boolean, Role.category, Role.time)
+        if not usable:
+            raise SchemaError(
+                "there is no feature that trees can learn from",
+                where="boosted",
+                expected="numbers, truth values, categories or times",
+                got=", ".join(f"{field.name!r} ({field.role.value})" for field in schema) or "no columns",
+                remedy="give a column another role, or derive numbers from it by steps",
+            )
+        steps: list[Step] = [Select(usable)]
+        if times := schema.of_role(Role.time):
+            steps.append(Cast(times, "float64"))
+        if truths := schema.of_role(Role.boolean):
+            steps.append(Cast(truths, "float32"))
+        if texts := tuple(name for name in schema.of_role(Role.category) if schema[name].type not in _CODES):
+            steps.append(Ordinal(texts))
+        return steps
+
+    def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:
+        """About what LightGBM holds at its peak, beyond the process itself [bytes]; see `boosted_recipe`."""
+        return recipe.memory_needed(self, rows, schema, target)
+
+    def train(self, data: TrainingData) -> FittedBoostedTrees:
+        """Learn.
+
+        Raises:
+            ResourceError: it does not fit in the memory given; says the need and the rows that would fit.
+            DataError: fewer than two classes, or too few rows to hold some back.
+            UsageError: class weights are for no class of the target.
+        """
+        from penstock.models.boosted_training import Training
+
+        labels = data.labels()
+        counts = class_counts(labels, data.target)
+        class_weights = weights_of_classes(self.class_weight, data.target, counts)
+        refuse_beyond_memory(self, data)
+        plan = recipe.plan(self, data.rows, data.schema, data.target)
+        for note in (*plan.notes, *self._imbalance(data.target, counts)):
+            data.listener.said(note)
+        center, scale = _standard(labels) if counts is None else (0.0, 1.0)
+        learned = (labels - center) / scale if counts is None else labels
+        trained = Training(self, data, plan, learned, class_weights).run()
+        fitted = FittedBoostedTrees(self.name, data.target, data.schema, {}, trained.texts, center, scale)
+        summary: dict[str, Any] = {
+            "rows": data.rows,
+            "models": len(trained.texts),
+            "folds": plan.folds,
+            "shapes": [f"{shape.name}: {shape.text}" for shape in plan.shapes],
+            "rounds": list(trained.rounds),
+            "importance": recipe.importance(data.schema.names, trained.gains.tolist()),
+        }
+        if trained.held_out.any():
+            summary["held_out_rows"] = int(np.count_nonzero(trained.held_out))
+            summary["held_out"] = dict(
+                held_out_scores(data.target, labels[trained.held_out], fitted.from_scores(trained.scores))
+            )
+        return FittedBoostedTrees(self.name, data.target, data.schema, summary, trained.texts, center, scale)
+
+    def _imbalance(self, target: Target, counts: npt.NDArray[np.int64] | None) -> tuple[Note, ...]:
+        if counts is None or self.class_weight is not None or counts.max() <= _IMBALANCE * counts[counts > 0].min():
+            return ()
+        rare = int(np.argmin(np.where(counts > 0, counts, counts.max())))
+        return (
+            Note(
+                "classes",
+                "all rows weigh the same, so that probabilities stay those of the data",
+                f"{target.classes[rare]!r} is {counts[rare] / counts.sum():.2%} of the rows",
+                "class_weight: balanced",
+            ),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedBoostedTrees(FittedModel):
+    """Boosted trees that have learned: the mean raw score of one or several LightGBM models.
+
+    Attributes:
+        texts: the models in LightGBM's text format.
+        center: what a regression adds to the scores.
+        scale: what it multiplies them by before.
+    """
+
+    name: str
+    target: Target
+    features: Schema
+    summary: Mapping[str, Any]
+    texts: tuple[str, ...]
+    center: float = 0.0
+    scale: float = 1.0
+
+    @cached_property
+    def boosters(self) -> tuple[lightgbm.Booster, ...]:
+        """The models, read from their texts: what predicts is what is saved."""
+        import lightgbm
+
+        import penstock.models.boosted_training  # noqa: F401  (LightGBM's messages go to its logger)
+
+        return tuple(lightgbm.Booster(model_str=text) for text in self.texts)
+
+    def predict(self, batch: Batch, *, threads: int = 1) -> Batch:
+        """The rows' predictions.
+
+        Raises:
+            SchemaError: the batch lacks a feature, or one is not a number.
+        """
+        matrix = feature_matrix(batch.columns, self.features, matrix_type(self.features))
+        scores = self.scores(matrix, threads)
+        predicted = self.from_scores(scores)
+        if self.target.task == "regression":
+            return value_batch(batch, predicted)
+        return class_batch(batch, self.target, predicted)
+
+    def scores(self, matrix: npt.NDArray[Any], threads: int) -> npt.NDArray[np.float64]:
+        """Mean raw scores, shape (rows, trees): as many trees as classes where there are more than two, else 1."""
+        trees = len(self.target.classes) if self.target.task == "multiclass" else 1
+        total = np.zeros((len(matrix), trees))
+        if len(matrix) == 0:
+            return total
+        for booster in self.boosters:
+            raw = booster.predict(matrix, raw_score=True, num_threads=threads)
+            total += np.asarray(raw, np.float64).reshape(-1, trees)
+        total /= len(self.boosters)
+        return total
+
+    def from_scores(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Probabilities, shape (rows, classes), or values, shape (rows,), from mean raw scores."""
+        if self.target.task == "regression":
+            return np.asarray(scores[:, 0] * self.scale + self.center)
+        return two_classes(sigmoid(scores[:, 0])) if self.target.task == "binary" else softmax(scores)
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.json`` and a LightGBM text for each model.
+
+        Raises:
+            ResourceError: it can't be written.
+        """
+        for number, text in enumerate(self.texts):
+            write_atomically(folder / _booster_file(number), text.encode())
+        own = {"boosters": len(self.texts), "center": self.center, "scale": self.scale}
+        described = Described(self.target, self.features, self.summary, own)
+        write_description(folder, self.name, described, ("lightgbm", "numpy"))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: a file is missing, damaged, or does not fit the others.
+        """
+        path = folder / "model.json"
+        described = read_description(folder, BoostedTrees.name)
+        count, center, scale = (described.own.get(key) for key in ("boosters", "center", "scale"))
+        if not isinstance(count, int) or count < 1:
+            raise damaged(path, f"boosters: {count!r}")
+        if not (isinstance(center, float) and isinstance(scale, float) and math.isfinite(center) and scale > 0):
+            raise damaged(path, f"center: {center!r}, scale: {scale!r}")
+        texts = tuple(_read_text(folder / _booster_file(number)) for number in range(count))
+        fitted = cls(
+            BoostedTrees.name,
+            described.target,
+            described.features,
+            described.summary,
+            texts,
+            center,
+            scale,
+        )
+        _check_boosters(fitted, folder)
+        return fitted
+
+
+def _check_boosters(fitted: FittedBoostedTrees, folder: Path) -> None:
+    """That LightGBM reads every text, and finds the features and classes that model.json names."""
+    import lightgbm
+
+    trees = len(fitted.target.classes) if fitted.target.task == "multiclass" else 1
+    try:
+        found = [(booster.num_feature(), booster.num_model_per_iteration()) for booster in fitted.boosters]
+    except lightgbm.basic.LightGBMError as error:
+        raise damaged(folder, str(error), "a model in LightGBM's text format") from error
+    for number, (features, per_round) in enumerate(found):
+        if (features, per_round) != (len(fitted.features), trees):
+            raise damaged(
+                folder / _booster_file(number),
+                f"{features} features and {per_round} trees a round",
+                f"{len(fitted.features)} features and {trees} trees a round",
+            )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    if not text.startswith("tree\n") or "\nend of trees\n" not in text:
+        raise damaged(path, "a text that does not begin or end as one", "a model in LightGBM's text format")
+    return text
+
+
+def _booster_file(number: int) -> str:
+    return f"booster_{number:03d}.txt"
+
+
+def _standard(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation (1 where all values are equal)."""
+    center = float(np.mean(values))
+    spread = float(np.std(values))
+    return center, spread if spread > 0 else 1.0

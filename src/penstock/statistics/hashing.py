@@ -1,0 +1,103 @@
+"""A 64-bit hash of each value of a column, the same in every process, on every machine and in every version.
+
+Part of the room of statistics. Neither Python's, nor Arrow's, nor Polars' hash promises that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from penstock.statistics.values import Floats, Words, as_text, counted, microseconds, valid
+
+_EXACT = 2**53
+_LONG = 256
+"""Texts of more bytes than this are hashed one by one."""
+_WHOLE = np.uint64(0x6A09E667F3BCC909)  # sets whole numbers beyond 2^53 apart from floats
+_MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)  # the lowest `size` bytes of a word
+
+
+def hashes(values: pa.Array) -> Words:
+    """The hashes (uint64) of the values that are not null: of each different value at least once, in no given order.
+
+    Numbers of one value have one hash whatever their type (truth values are 0 and 1, times whole microseconds since
+    1970), as has text, dictionary-encoded or not: of the former only the entries that are used are hashed.
+
+    Raises:
+        SchemaError: the values are neither numbers, truth values, times nor text.
+    """
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return hashes(counted(values)[0])
+    if pa.types.is_boolean(kind):
+        values = values.cast(pa.uint8())
+    elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        values = microseconds(values)
+    elif pa.types.is_decimal(kind):
+        values = values.cast(pa.float64())
+    plain = valid(values) if pa.types.is_primitive(values.type) else None
+    if plain is None:
+        return hash_texts(as_text(values).drop_null())
+    if plain.dtype.kind == "f":
+        return hash_floats(plain.astype(np.float64, copy=False))
+    return hash_whole(plain)
+
+
+def mix(x: Words) -> Words:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): one-to-one on 64 bits."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
+
+
+def hash_floats(values: Floats) -> Words:
+    """Hashes of the bits of numbers; -0.0 is 0.0."""
+    return mix((values + 0.0).view(np.uint64))
+
+
+def hash_whole(values: npt.NDArray[np.integer[npt.NBitBase]]) -> Words:
+    """Hashes of whole numbers: up to 2^53 those of the same floats, beyond it of all their bits."""
+    found = hash_floats(values.astype(np.float64))
+    if values.dtype.itemsize == 8 and len(values):
+        big = (values > _EXACT) | (values < -_EXACT) if values.dtype.kind == "i" else values > _EXACT
+        if big.any():
+            found[big] = mix(mix(values[big].astype(np.uint64)) ^ _WHOLE)
+    return found
+
+
+def hash_texts(values: pa.Array) -> Words:
+    """Hashes of texts (``large_string`` without nulls): their length, then their bytes by words of eight.
+
+    All texts are taken a word further at a time; long ones are hashed by BLAKE2b.
+    """
+    count = len(values)
+    _, ends, data = values.buffers()
+    offsets = (
+        np.frombuffer(ends, np.int64)[values.offset : values.offset + count + 1] if count else np.zeros(1, np.int64)
+    )
+    base = int(offsets[0])
+    padded = np.zeros(int(offsets[-1]) - base + 8, np.uint8)
+    if data is not None:
+        padded[:-8] = np.frombuffer(data, np.uint8)[base : int(offsets[-1])]
+    starts, lengths = offsets[:-1] - base, np.diff(offsets)
+    # A word at every byte: little-endian whatever the machine.
+    words = np.ndarray((len(padded) - 7,), np.dtype("<u8"), padded, strides=(1,))
+    found = mix(lengths.astype(np.uint64))
+    left = np.flatnonzero((lengths > 0) & (lengths <= _LONG))
+    at = 0
+    while len(left):
+        rest = np.minimum(lengths[left] - at, 8)
+        found[left] = mix(found[left] ^ (words[starts[left] + at] & _MASKS[rest]))
+        at += 8
+        left = left[lengths[left] > at]
+    for place in np.flatnonzero(lengths > _LONG):
+        text = padded[starts[place] : starts[place] + lengths[place]]
+        found[place] = int.from_bytes(hashlib.blake2b(text.tobytes(), digest_size=8).digest(), "little")
+    return found

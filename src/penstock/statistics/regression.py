@@ -1,0 +1,141 @@
+"""How good predicted numbers are: scikit-learn's metrics, as a fold over batches. A statistic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from penstock.batch import Batch
+from penstock.errors import DataError
+from penstock.model import PREDICTION
+from penstock.statistic import Statistic
+from penstock.statistics.moments import Sums, merged_sums, sums_of
+from penstock.statistics.values import array_of, extremes, numbers_of
+
+_STATE = pa.schema(
+    [
+        ("unlabelled", pa.int64()),
+        ("squared", pa.float64()),
+        ("absolute", pa.float64()),
+        ("count", pa.int64()),
+        ("mean", pa.float64()),
+        ("remainder", pa.float64()),
+        ("second", pa.float64()),
+        ("third", pa.float64()),
+        ("minimum", pa.float64()),
+        ("maximum", pa.float64()),
+    ]
+)
+
+
+class Regression(Statistic[dict[str, Any]]):
+    """Metrics of predicted numbers, from batches that hold the truth and the prediction.
+
+    The value is a dictionary, named as in scikit-learn and equal to it: ``rows``; ``unlabelled``, rows that are left
+    out, their truth being null; ``rmse``, the root of the mean squared error; ``mae``, the mean absolute error;
+    ``r2``, one minus the squared error against that of the mean of the truth (Pearson's coefficient of
+    determination). What is not defined is nan: everything without rows, ``r2`` of a single row. Of a constant truth
+    ``r2`` is 1 where all is predicted exactly and 0 otherwise.
+
+    A float state: the same blocks in the same order give the same bytes.
+
+    Args:
+        target_column: the truth, of numbers.
+
+    Example:
+        >>> from penstock.batch import RowKeys
+        >>> metrics = Regression("price")
+        >>> rows = pa.record_batch({"price": [1.0, 2.0, 3.0], "prediction": [1.0, 2.0, 5.0]})
+        >>> metrics.update(Batch(rows, RowKeys.span("", 0, 3)))
+        >>> metrics.value()["r2"], metrics.value()["mae"]
+        (-1.0, 0.6666666666666666)
+    """
+
+    kind = "regression"
+
+    def __init__(self, target_column: str) -> None:
+        self._target = target_column
+        self._unlabelled = 0
+        self._squared = 0.0
+        self._absolute = 0.0
+        self._truth = Sums()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The truth and the prediction."""
+        return (self._target, PREDICTION)
+
+    def parameters(self) -> Mapping[str, Any]:
+        """The target's column."""
+        return {"target_column": self._target}
+
+    def update(self, batch: Batch) -> None:
+        """Take in the rows of one batch.
+
+        Raises:
+            SchemaError: a column is missing, or not of numbers.
+            DataError: a truth is not finite, or a row with a truth has no finite prediction.
+        """
+        target, prediction = array_of(batch, self._target), array_of(batch, PREDICTION)
+        if target.null_count:
+            self._unlabelled += target.null_count
+            prediction = prediction.filter(target.is_valid())
+        truth, predicted = numbers_of(target, self._target), numbers_of(prediction, PREDICTION)
+        if len(truth) == 0:
+            return
+        if len(predicted) < len(truth):
+            raise DataError(
+                "a row has no prediction",
+                where=f"column {PREDICTION!r}",
+                expected="a number for every row with a truth",
+                got=f"{len(truth) - len(predicted)} nulls",
+                remedy="leave out rows that have no prediction",
+            )
+        extremes(predicted, PREDICTION)
+        block = sums_of(truth, *extremes(truth, self._target))
+        self._truth = merged_sums(self._truth, block)
+        with np.errstate(over="ignore"):
+            error = predicted - truth
+            self._absolute += float(np.add.reduce(np.abs(error)))
+            self._squared += float(np.add.reduce(np.square(error)))
+
+    def merge(self, other: Self) -> None:
+        """Take in another's state, as though its batches came after."""
+        self._unlabelled += other._unlabelled
+        self._squared += other._squared
+        self._absolute += other._absolute
+        self._truth = merged_sums(self._truth, other._truth)
+
+    def value(self) -> dict[str, Any]:
+        """The metrics so far; see the class."""
+        rows, nan = self._truth.count, math.nan
+        return {
+            "rows": rows,
+            "unlabelled": self._unlabelled,
+            "rmse": math.sqrt(self._squared / rows) if rows else nan,
+            "mae": self._absolute / rows if rows else nan,
+            "r2": self._r2() if rows > 1 else nan,
+        }
+
+    def _r2(self) -> float:
+        if self._truth.second == 0.0:
+            return 1.0 if self._squared == 0.0 else 0.0
+        return 1.0 - self._squared / self._truth.second
+
+    def state(self) -> pa.Table:
+        """One row: what was left out, the sums of errors, the sums of the truth around its mean."""
+        s = self._truth
+        row = [self._unlabelled, self._squared, self._absolute]
+        row += [s.count, s.mean, s.remainder, s.second, s.third, s.minimum, s.maximum]
+        return pa.table([[item] for item in row], schema=_STATE)
+
+    def load(self, state: pa.Table) -> None:
+        """Replace the state."""
+        row = state.to_pylist()[0]
+        self._unlabelled, self._squared = row.pop("unlabelled"), row.pop("squared")
+        self._absolute = row.pop("absolute")
+        self._truth = Sums(**row)

@@ -1,0 +1,240 @@
+"""What notes, progress, ledgers, metrics and errors look like: values in, renderables out; nothing is printed here.
+
+Made for 80 columns, with or without color.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from penstock.resources import show_bytes
+
+if TYPE_CHECKING:
+    from penstock.batch import Count
+    from penstock.engine import Figures
+    from penstock.source import Note
+
+MOST_ROLES = 25
+"""Rows of the table of roles; more columns are only counted."""
+_TOPIC = 16
+
+
+def note_lines(note: Note) -> RenderableType:
+    """One note: its topic, what was decided and why, and how to decide otherwise."""
+    text = Text(note.text)
+    if note.reason:
+        text.append(f" ({note.reason})", "dim")
+    if note.override:
+        text.append("\nto override: ", "dim").append(note.override, "dim cyan")
+    return _pairs([(note.topic, text)])
+
+
+def _pairs(rows: Iterable[tuple[str, Text | str]]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", min_width=_TOPIC, max_width=30, overflow="fold")
+    grid.add_column(overflow="fold")
+    for name, text in rows:
+        grid.add_row(Text(name), text)
+    return grid
+
+
+def roles_table(notes: Sequence[Note]) -> RenderableType:
+    """The columns' roles in a table, with the reasons."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column(f"column ({len(notes)})", style="bold", max_width=30, overflow="ellipsis", no_wrap=True)
+    table.add_column("role", style="green")
+    table.add_column("because", style="dim", overflow="ellipsis", no_wrap=True)
+    for note in notes[:MOST_ROLES]:
+        table.add_row(Text(note.topic.removeprefix("role of ").strip("'\"")), Text(note.text), Text(note.reason))
+    below = Text()
+    if len(notes) > MOST_ROLES:
+        below.append(f"and {len(notes) - MOST_ROLES:,} more (--json tells all)\n", "dim")
+    below.append("to override: ", "dim").append(notes[0].override, "dim cyan")
+    below.append(" in a pipeline file, or --roles NAME=ROLE,...", "dim")
+    return Padding(Group(table, below), (1, 0, 1, 0))
+
+
+# ---------------------------------------------------------------------- progress
+
+
+def progress_lines(figures: Figures, *, ascii_only: bool = False) -> RenderableType:
+    """Two lines that are drawn again and again: how far, and at what cost."""
+    first = Table.grid(padding=(0, 2, 0, 0))
+    cells: list[RenderableType] = [Text(figures.title, "bold")]
+    share = _share(figures)
+    if share is not None:
+        bar = ProgressBar(total=1.0, completed=share, width=30)
+        cells += [Text("#" * round(30 * share) + "." * (30 - round(30 * share))) if ascii_only else bar]
+        cells += [Text(f"{share:4.0%}"), Text(_left(figures))]
+    for _ in cells:
+        first.add_column(no_wrap=True)
+    first.add_row(*cells)
+    return Group(first, Text("  " + _cost(figures), "dim", no_wrap=True, overflow="ellipsis"))
+
+
+def progress_text(figures: Figures) -> Text:
+    """One line for a log."""
+    share = _share(figures)
+    so_far = [f"{share:.0%}"] if share is not None else []
+    left = [_left(figures)] if share is not None else []
+    return Text(", ".join([f"{figures.title}: {' '.join(so_far) or 'running'}", _cost(figures), *filter(None, left)]))
+
+
+def finished_line(figures: Figures) -> RenderableType:
+    """What is left of the progress of one pass."""
+    return _pairs([(figures.title, Text(f"{figures.rows:,} rows in {duration(figures.seconds)}{_rate(figures)}"))])
+
+
+def _share(figures: Figures) -> float | None:
+    if figures.total_bytes:
+        return min(1.0, figures.nbytes / figures.total_bytes)
+    if figures.total_rows:
+        return min(1.0, figures.rows / figures.total_rows)
+    return None
+
+
+def _left(figures: Figures) -> str:
+    share = _share(figures) or 0.0
+    if share <= 0.02 or figures.seconds < 1:
+        return ""
+    return duration(figures.seconds * (1 - share) / share) + " left"
+
+
+def _rate(figures: Figures) -> str:
+    return f", {_short(figures.rows / figures.seconds)} rows/s" if figures.seconds >= 0.1 and figures.rows else ""
+
+
+def _cost(figures: Figures) -> str:
+    return (
+        f"{figures.rows:,} rows{_rate(figures)}, {show_bytes(figures.in_flight)} in flight, "
+        f"{show_bytes(figures.held)} held"
+    )
+
+
+def _short(count: float) -> str:
+    for unit in ("", " k", " M"):
+        if count < 999.5:
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return f"{count:.3g} G"
+
+
+def duration(seconds: float) -> str:
+    """A duration for people.
+
+    Example:
+        >>> duration(0.25), duration(12.3), duration(75), duration(7384)
+        ('0.25 s', '12.3 s', '1 min 15 s', '2 h 3 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+# ---------------------------------------------------------------------- results
+
+
+def ledger_table(counts: Sequence[Count]) -> RenderableType:
+    """The ledger: what each step did to the number of rows. Neighbours that changed nothing share a line."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("step", style="bold", max_width=32, overflow="ellipsis", no_wrap=True)
+    for name in ("in", "made", "out", "rejected", "dropped"):
+        table.add_column(name, justify="right")
+    for idle, group in groupby(counts, _is_idle):
+        for line in _lines(list(group), idle):
+            table.add_row(*line)
+    return Padding(table, (1, 0))
+
+
+def _is_idle(count: Count) -> bool:
+    return count.rows_in == count.out and not (count.made or count.rejected or count.dropped)
+
+
+def _lines(counts: Sequence[Count], idle: bool) -> Iterable[tuple[RenderableType, ...]]:
+    if idle and len(counts) > 1:
+        first, last = counts[0], counts[-1]
+        name = f"{first.step} to {last.step} ({len(counts)} steps)"
+        yield (Text(name), *_numbers(first.rows_in, 0, last.out, 0, 0))
+        return
+    for count in counts:
+        yield (Text(count.step), *_numbers(count.rows_in, count.made, count.out, count.rejected, count.dropped))
+
+
+def _numbers(rows_in: int, made: int, out: int, rejected: int, dropped: int) -> tuple[Text, ...]:
+    return (
+        Text(f"{rows_in:,}"),
+        _or_dash(made),
+        Text(f"{out:,}"),
+        _or_dash(rejected, "yellow"),
+        _or_dash(dropped),
+    )
+
+
+def _or_dash(count: int, style: str = "") -> Text:
+    return Text(f"{count:,}", style) if count else Text("-", "dim")
+
+
+def metrics_table(metrics: Mapping[str, Any], on: str = "") -> RenderableType:
+    """Metrics by name; a metric that is undefined says so."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("metric", style="bold")
+    table.add_column("value", justify="right", style="green")
+    for name, value in metrics.items():
+        table.add_row(Text(name), Text(number(value)))
+    title = Text(f"judged on {on}", "dim") if on else Text()
+    return Padding(Group(table, title) if on else table, (1, 0, 0, 0))
+
+
+def number(value: Any) -> str:
+    """A metric for people.
+
+    Example:
+        >>> number(0.923456), number(1234), number(None)
+        ('0.9235', '1,234', 'undefined')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "undefined"
+    if isinstance(value, float):
+        return f"{value:,.4f}" if 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> RenderableType:
+    """Names and values below one another; what has no value is left out. Long values are never cut."""
+    return _pairs((name, Text(text)) for name, text in rows if text)
+
+
+def next_command(text: str) -> RenderableType:
+    """The command to type next; on one line, so that it can be copied."""
+    return Group(Text(), Text("next:", "dim"), Text(f"  {text}", "cyan", no_wrap=True, overflow="ignore"))
+
+
+def error_lines(parts: Mapping[str, str]) -> RenderableType:
+    """An error in its four parts."""
+    where = f"{parts['where']}: " if parts.get("where") else ""
+    lines = Text("error: ", "bold red").append(where + parts["message"], "bold")
+    for name in ("expected", "got", "remedy"):
+        if parts.get(name):
+            lines.append(f"\n  {name + ':':<9} ", "dim").append(parts[name], "cyan" if name == "remedy" else "")
+    lines.overflow = "fold"
+    return lines
+
+
+def shown_path(path: Path) -> str:
+    """A path as a person would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,71 @@
+"""The laws of `penstock.model.Model`, on every model that the registry knows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
+
+from training_table import TableData, mixed
+
+from penstock.model import Model, Target
+from penstock.models.boosted import BoostedTrees
+from penstock.models.linear import Linear
+from penstock.registry import names
+from penstock.testing.models import check_model
+
+MODELS: dict[str, tuple[Model, ...]] = {
+    "boosted": (
+        BoostedTrees(rounds=30, folds=3, bags=2, early_stopping_rounds=10),
+        BoostedTrees(rounds=30, folds=1, early_stopping_rounds=None, bagging_fraction=0.7),
+        BoostedTrees(rounds=30, folds=1, class_weight=None, num_leaves=7),
+    ),
+    "linear": (Linear(epochs=4), Linear(epochs=4, penalty="l1", batch_rows=100)),
+}
+
+
+def test_every_model_of_the_registry_is_checked() -> None:
+    assert set(MODELS) == set(names("models"))
+
+
+def data(task: str, seed: int = 0) -> TableData:
+    table, schema, signal = mixed(1200, seed)
+    if task == "regression":
+        return TableData(table, schema, Target("y", "regression"), signal * 40 + 1e6, cores=1, seed=seed)
+    if task == "binary":
+        return TableData(table, schema, Target("y", "binary", ("no", "yes")), signal > 0, cores=1, seed=seed)
+    thirds = np.digitize(signal, np.quantile(signal, [1 / 3, 2 / 3]))
+    return TableData(table, schema, Target("y", "multiclass", ("high", "low", "中")), thirds, cores=1, seed=seed)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("model", [model for models in MODELS.values() for model in models], ids=repr)
+def test_a_model_obeys_the_laws(model: Model, task: str) -> None:
+    check_model(model, data(task))
+
+
+@pytest.mark.parametrize("model", [models[0] for models in MODELS.values()], ids=list(MODELS))
+def test_another_seed_gives_another_model(model: Model) -> None:
+    one, other = data("binary"), data("binary")
+    other.seed = 1
+    other._hashes = np.random.default_rng(1).integers(0, 2**63, other.rows).astype(np.uint64)
+    first, second = model.train(one), model.train(other)
+    assert first.summary != second.summary
+
+
+@pytest.mark.parametrize("model", [models[0] for models in MODELS.values()], ids=list(MODELS))
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_the_number_of_cores_does_not_change_a_small_model(model: Model, task: str, tmp_path: Path) -> None:
+    saved = []
+    for cores in (1, 3):
+        training = data(task)
+        training.resources = type(training.resources)(cores, training.resources.memory)
+        folder = tmp_path / str(cores)
+        folder.mkdir()
+        model.train(training).save(folder)
+        saved.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert saved[0] == saved[1]

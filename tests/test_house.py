@@ -1,0 +1,157 @@
+"""The arrows between the rooms run one way, and a heavy library is imported only where it is at home."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "penstock"
+
+VALUES = {"errors", "schema", "batch"}
+CONTRACTS = VALUES | {"statistic", "step", "source", "sink", "model", "engine", "selector", "resources", "durable"}
+MACHINERY = {
+    "registry",
+    "summary",
+    "fusion",
+    "pipeline",
+    "fitting",
+    "executor",
+    "run",
+    "inference",
+    "target",
+    "keeping",
+}
+ROOMS: dict[str, set[str]] = {
+    # a room or file -> what it may import of Penstock, besides itself
+    "errors": set(),
+    "schema": {"errors"},
+    "batch": {"errors", "schema"},
+    "statistic": VALUES,
+    "source": VALUES,
+    "selector": VALUES,
+    "step": VALUES | {"statistic", "fusion"},  # fusion inside a method: a table step alone is a chain of one
+    "sink": VALUES | {"source"},
+    "engine": VALUES | {"statistic", "source", "sink"},
+    "model": VALUES | {"step", "engine"},
+    "resources": {"errors", "engine"},
+    "durable": {"errors"},
+    "registry": {"errors"},
+    "summary": VALUES,
+    "inference": CONTRACTS,
+    "statistics": CONTRACTS,
+    "steps": CONTRACTS | {"statistics"},
+    "sources": CONTRACTS | {"inference", "registry"},
+    "sinks": CONTRACTS,
+    "models": CONTRACTS | {"steps", "statistics"},
+    "executor": CONTRACTS,
+    "engines": CONTRACTS | {"executor"},
+    "fusion": CONTRACTS,
+    "pipeline": CONTRACTS | {"fusion"},
+    "fitting": CONTRACTS | {"fusion", "pipeline"},
+    "target": CONTRACTS | {"statistics"},
+    "materialize": CONTRACTS | {"target", "sinks"},
+    "keeping": CONTRACTS,
+    "run": CONTRACTS,
+    "config": CONTRACTS | {"registry"},
+    "artifact": CONTRACTS | MACHINERY | {"config"},
+    "jobs": CONTRACTS | MACHINERY | {"config", "artifact", "materialize", "statistics", "sinks"},
+    "api": CONTRACTS | MACHINERY | {"config", "artifact", "jobs", "engines", "sources"},
+    "terminal": CONTRACTS | {"summary"},
+    "cli": CONTRACTS | MACHINERY | {"config", "api", "jobs", "terminal", "artifact"},
+    "testing": CONTRACTS | MACHINERY | {"statistics", "steps", "materialize"},
+}
+HOMES = {
+    "lightgbm": {"models"},
+    "sklearn": {"models"},
+    "skops": {"models"},
+    "torch": {"models"},
+    "duckdb": {"materialize"},
+    "typer": {"cli"},
+    "rich": {"terminal", "cli", "jobs"},
+    "ruamel": {"config"},
+    "pydantic": {"config"},
+    "zstandard": {"sources"},
+    "psutil": {"resources"},
+    "pickle": set(),
+    "joblib": set(),
+    "marshal": set(),
+    "shelve": set(),
+}
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    return "config" if first.startswith("config") else "cli" if first.startswith("cli") else first
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "penstock":
+                yield from ((f"penstock.{alias.name}", node.lineno) for alias in node.names)
+            else:
+                yield node.module, node.lineno
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_arrows_between_rooms_run_one_way(path: Path) -> None:
+    room = room_of(path)
+    assert room in ROOMS, f"{path.name} stands in no room: give {room!r} its place in the house"
+    for module, line in imports(path):
+        if not module.startswith("penstock."):
+            continue
+        other = module.split(".")[1]
+        other = "config" if other.startswith("config") else other
+        assert other == room or other in ROOMS[room], f"{path}:{line}: {room} must not import {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_a_heavy_library_is_imported_only_in_its_rooms(path: Path) -> None:
+    for module, line in imports(path):
+        name = module.split(".")[0]
+        if name in HOMES:
+            assert room_of(path) in HOMES[name], f"{path}:{line}: {name} is not at home in {room_of(path)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_nothing_evaluates_text_as_code(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"eval", "exec", "compile", "__import__"}, f"{path}:{node.lineno}"
+
+
+def test_every_file_says_which_room_it_is() -> None:
+    for path in SOURCE.rglob("*.py"):
+        assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), f"{path} has no docstring"
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    for path in SOURCE.rglob("*.py"):
+        assert not {"utils", "helpers", "common", "misc", "manager"} & set(path.stem.split("_")), path
+
+
+def test_importing_penstock_loads_no_library() -> None:
+    code = "import sys, penstock; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "pyarrow", "polars", "lightgbm", "sklearn", "pydantic", "typer", "rich"} & set(loaded)
+
+
+def test_public_names_are_these_and_each_can_be_loaded() -> None:
+    import penstock
+
+    assert set(penstock.__all__) == {
+        "BoostedTrees", "Cast", "Clip", "Drop", "Field", "FittedPipeline", "FlagOutliers", "Impute", "Linear",
+        "MinMax", "OneHot", "Ordinal", "PenstockError", "Pipeline", "RejectOutliers", "Robust", "Role", "Schema",
+        "Select", "Standardize", "__version__", "boolean", "categorical", "columns", "load", "numeric", "read",
+        "role", "text", "time",
+    }  # fmt: skip
+    for name in penstock.__all__:
+        assert getattr(penstock, name) is not None
