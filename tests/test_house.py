@@ -66,7 +66,6 @@ ROOMS: dict[str, set[str]] = {
 HOMES = {
     "lightgbm": {"models"},
     "sklearn": {"models"},
-    "skops": {"models"},
     "torch": {"models"},
     "duckdb": {"materialize"},
     "typer": {"cli"},

@@ -3,7 +3,7 @@
     manifest.json   format and versions, the hash of every file, what it was fitted on
     schema.json     the columns that come in, the target, what is known of the fit
     pipeline.yaml   the definition, as it stands in a pipeline file
-    state/          every step (steps.json), and the statistics that they were fitted from (Arrow IPC)
+    state/          every step (steps.json), and the statistics they were fitted from (states.arrow, Arrow IPC)
     model/          the model, in its own safe format
 
 Opening one checks every hash first, reads nothing outside the folder, and fits the steps again from their states:
@@ -39,6 +39,7 @@ from penstock.statistic import Statistic
 from penstock.step import Step
 
 FORMAT = 1
+_STATES = "states.arrow"
 
 
 @dataclass(frozen=True)
@@ -106,25 +107,33 @@ def _remove(folder: Path) -> None:
 
 
 def _save_states(steps: FittedSteps, folder: Path) -> dict[str, Any]:
-    numbers: dict[int, str] = {}
+    """Write every state once, into one file; gives the steps, and which rows of it are theirs."""
+    rows: dict[int, int] = {}
+    states: list[Statistic[Any]] = []
     entries = []
-    for step, states in zip(steps.steps, steps.states, strict=True):
-        names = {}
-        for name, statistic in states.items():
-            if id(statistic) not in numbers:
-                numbers[id(statistic)] = f"{len(numbers):05d}.arrow"
-                _write_state(folder / numbers[id(statistic)], statistic)
-            names[name] = numbers[id(statistic)]
-        entries.append({"step": definition_to_json(step.step), "states": names})
+    for step, own in zip(steps.steps, steps.states, strict=True):
+        for statistic in own.values():
+            if id(statistic) not in rows:
+                rows[id(statistic)] = len(states)
+                states.append(statistic)
+        named = {name: rows[id(statistic)] for name, statistic in own.items()}
+        entries.append({"step": definition_to_json(step.step), "states": named})
+    columns = [
+        pa.array([statistic.kind for statistic in states], pa.string()),
+        pa.array([json.dumps(dict(s.parameters()), ensure_ascii=False) for s in states], pa.string()),
+        pa.array([_table_bytes(statistic.state()) for statistic in states], pa.large_binary()),
+    ]
+    table = pa.RecordBatch.from_arrays(columns, names=["kind", "parameters", "state"])
+    with pa.OSFile(str(folder / _STATES), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_batch(table)
     return {"scans": steps.scans, "steps": entries}
 
 
-def _write_state(path: Path, statistic: Statistic[Any]) -> None:
-    table = statistic.state()
-    about = {"kind": statistic.kind, "parameters": dict(statistic.parameters())}
-    table = table.replace_schema_metadata({b"penstock": json.dumps(about, ensure_ascii=False).encode()})
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+def _table_bytes(table: pa.Table) -> bytes:
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, table.schema) as writer:
         writer.write_table(table)
+    return bytes(out.getvalue())
 
 
 def load(folder: Path) -> Saved:
@@ -199,21 +208,15 @@ def _check(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def _open(folder: Path, manifest: Mapping[str, Any]) -> Saved:
     listed = manifest["files"]
-    for name in ("schema.json", "pipeline.yaml", "state/steps.json"):
+    for name in ("schema.json", "pipeline.yaml", "state/steps.json", f"state/{_STATES}"):
         if name not in listed:
             raise ArtifactError("a file is missing from its manifest", where=str(folder), expected=name)
     document = json.loads((folder / "schema.json").read_bytes())
     config = parse_config((folder / "pipeline.yaml").read_text("utf-8"), str(folder / "pipeline.yaml"))
     saved = json.loads((folder / "state" / "steps.json").read_bytes())
-    opened: dict[str, Statistic[Any]] = {}
-    for entry in saved["steps"]:
-        for name in entry["states"].values():
-            if f"state/{name}" not in listed:
-                raise ArtifactError("a state is missing from its manifest", where=str(folder), expected=name)
-            if name not in opened:
-                opened[name] = _read_state(folder / "state" / name)
+    opened = _read_states(folder / "state" / _STATES)
     steps = [cast(Step, definition_from_json("steps", entry["step"])) for entry in saved["steps"]]
-    states = [{key: opened[name] for key, name in entry["states"].items()} for entry in saved["steps"]]
+    states = [{name: opened[row] for name, row in entry["states"].items()} for entry in saved["steps"]]
     fitted = refit(steps, Schema.from_json(document["schema"]), states, int(saved["scans"]))
     model = None
     if manifest["model"] is not None:
@@ -222,12 +225,14 @@ def _open(folder: Path, manifest: Mapping[str, Any]) -> Saved:
     return Saved(config, fitted, target, model, document["facts"])
 
 
-def _read_state(path: Path) -> Statistic[Any]:
+def _read_states(path: Path) -> list[Statistic[Any]]:
     with pa.OSFile(str(path), "rb") as file:
-        table = pa.ipc.open_file(file).read_all()
-    about = json.loads((table.schema.metadata or {})[b"penstock"])
-    found: Statistic[Any] = registry.find("statistics", about["kind"])(**about["parameters"])
-    return found.from_state(table.replace_schema_metadata(None))
+        rows = pa.ipc.open_file(file).read_all().to_pylist()
+    states = []
+    for row in rows:
+        empty: Statistic[Any] = registry.find("statistics", row["kind"])(**json.loads(row["parameters"]))
+        states.append(empty.from_state(pa.ipc.open_stream(row["state"]).read_all()))
+    return states
 
 
 def is_artifact(folder: Path) -> bool:

@@ -218,12 +218,21 @@ class Batch:
         """
         if not bad.any():
             return self
-        gone = self.columns.filter(pa.array(bad))
-        keys = self.keys.take(bad)
+        table = self.rejections(bad, step=step, column=column, code=code, reason=reason)
+        rejected = table if self.rejected is None else pa.concat_tables([self.rejected, table])
+        return replace(self.filter(~bad), rejected=rejected)
+
+    def rejections(
+        self, bad: npt.NDArray[np.bool_], *, step: str, column: str | None, code: str, reason: str
+    ) -> pa.Table:
+        """The rows where ``bad`` is true, as a table of schema `REJECTED`; the batch stays as it is."""
+        place = np.flatnonzero(bad)
+        gone = self.columns.take(pa.array(place))
+        keys = self.keys.take(place)
         value: pa.Array = pa.nulls(len(keys), pa.string())
         if column is not None and column in gone.schema.names:
             value = _as_text(gone.column(column))
-        table = pa.table(
+        return pa.table(
             {
                 "path": keys.path_column(),
                 "row": pa.array(keys.rows),
@@ -237,9 +246,6 @@ class Batch:
             },
             schema=REJECTED,
         )
-        kept = self.filter(~bad)
-        rejected = table if self.rejected is None else pa.concat_tables([self.rejected, table])
-        return replace(kept, rejected=rejected)
 
 
 def _as_text(values: pa.Array) -> pa.Array:

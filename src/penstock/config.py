@@ -131,6 +131,16 @@ def load_config(path: Path) -> PipelineConfig:
         ) from error
 
 
+def keys_of(path: Path) -> frozenset[str]:
+    """The keys that a pipeline file says itself, at its top; the others have their defaults.
+
+    Raises:
+        ConfigError: it is no YAML.
+    """
+    value = parse(Path(path).read_text("utf-8-sig"), str(path)).value
+    return frozenset(value) if isinstance(value, dict) else frozenset()
+
+
 def parse_config(text: str, where: str) -> PipelineConfig:
     """The text of a pipeline file.
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -20,6 +22,8 @@ from penstock.schema import Field, Role, Schema
 from penstock.step import Check, FittedStep, TableStep, Use
 
 _CHECK = "\x01check"
+_SHARED = pl.QueryOptFlags.none().update(comm_subexpr_elim=True)
+"""What several expressions have in common is computed once; nothing else is there to be optimised."""
 
 
 @dataclass(frozen=True)
@@ -46,54 +50,116 @@ class _Evaluation:
                 needed[check.column] = None
         return tuple(needed)
 
+    @cached_property
+    def _formulas(self) -> Mapping[str, _Formula]:
+        """What is computed, by name: the columns, and the checks under numbered names."""
+        named = {**self.written, **{f"{_CHECK}{i}": check.predicate for i, (_, check) in enumerate(self.checks)}}
+        return {name: _Formula(name, value) for name, value in named.items()}
+
     def run(self, batch: Batch, outputs: Sequence[str]) -> Batch:
         """The batch with these columns."""
-        wanted = {name: self.written[name] for name in outputs if name in self.written}
-        results = self._evaluate(batch.columns, wanted) if wanted or self.checks else {}
-        columns = [results[name] if name in results else batch.columns.column(name) for name in outputs]
+        wanted = [self._formulas[name] for name in outputs if name in self.written]
+        checks = [self._formulas[f"{_CHECK}{i}"] for i in range(len(self.checks))]
+        results = compute(batch.columns, wanted, checks)
+        columns = [
+            self._typed(name, results[name]) if name in results else batch.columns.column(name) for name in outputs
+        ]
         done = record_batch(columns, outputs, len(batch))
-        if not self.checks:
-            counts = tuple(Count(label, rows_in=len(batch), out=len(batch)) for label in self.labels)
-            return replace(batch, columns=done, counts=batch.counts + counts)
-        return self._reject(batch, done, results)
+        if checks and checks[0].name in results:
+            return self._reject(batch, done, results)
+        counts = tuple(Count(label, rows_in=len(batch), out=len(batch)) for label in self.labels)
+        return replace(batch, columns=done, counts=batch.counts + counts)
 
-    def _evaluate(self, columns: pa.RecordBatch, wanted: Mapping[str, pl.Expr]) -> dict[str, pa.Array]:
-        expressions = [expression.alias(name) for name, expression in wanted.items()]
-        expressions += [check.predicate.alias(f"{_CHECK}{i}") for i, (_, check) in enumerate(self.checks)]
-        roots = dict.fromkeys(name for expression in expressions for name in expression.meta.root_names())
-        frame = to_frame(columns, roots).with_columns(expressions)
-        results = {}
-        for expression_name in (*wanted, *(f"{_CHECK}{i}" for i in range(len(self.checks)))):
-            values = frame.get_column(expression_name).alias("").rechunk().to_arrow()
-            if expression_name in self.schema:
-                kind = self.schema[expression_name].type
-                if values.type != kind:
-                    values = values.cast(kind)
-            results[expression_name] = values
-        return results
+    def _typed(self, name: str, values: pa.Array) -> pa.Array:
+        kind = self.schema[name].type
+        return values if values.type == kind else values.cast(kind)
 
     def _reject(self, batch: Batch, done: pa.RecordBatch, results: Mapping[str, pa.Array]) -> Batch:
-        rows = len(batch)
-        alive = np.ones(rows, bool)
+        alive = np.ones(len(batch), bool)
+        rejections: list[pa.Table] = [batch.rejected] if batch.rejected is not None else []
         counts = []
-        remaining = batch
         for label in self.labels:
             before = int(alive.sum())
             for i, (owner, check) in enumerate(self.checks):
-                if owner != label:
-                    continue
                 met = results[f"{_CHECK}{i}"].fill_null(True).to_numpy(zero_copy_only=False)
                 bad = alive & ~met
-                if bad.any():
-                    remaining = remaining.reject(
-                        bad[alive], step=label, column=check.column, code=check.code, reason=check.reason
-                    )
+                if owner == label and bad.any():
+                    rejections.append(_rejections(batch, bad, label, check))
                     alive &= met
             after = int(alive.sum())
             counts.append(Count(label, rows_in=before, out=after, rejected=before - after))
-        if remaining is not batch:
-            done = done.filter(pa.array(alive))
-        return replace(remaining, columns=done, counts=batch.counts + tuple(counts))
+        kept = batch.with_columns(done).filter(alive)
+        rejected = pa.concat_tables(rejections) if rejections else None
+        return replace(kept, rejected=rejected, counts=batch.counts + tuple(counts))
+
+
+def _rejections(batch: Batch, bad: npt.NDArray[np.bool_], label: str, check: Check) -> pa.Table:
+    return batch.rejections(bad, step=label, column=check.column, code=check.code, reason=check.reason)
+
+
+class _Formula:
+    """An expression under a name, and the columns that it reads."""
+
+    def __init__(self, name: str, value: pl.Expr) -> None:
+        self.name = name
+        self.value = value.alias(name)
+        self.roots = tuple(dict.fromkeys(value.meta.root_names()))
+
+
+def compute(columns: pa.RecordBatch, wanted: Sequence[_Formula], checks: Sequence[_Formula]) -> dict[str, pa.Array]:
+    """Evaluate formulas over the rows; the checks come out only if some row does not meet one of them.
+
+    A formula of one dictionary-encoded column is computed once for each distinct value, and looked up for each row.
+    """
+    results: dict[str, pa.Array] = {}
+    by_value: dict[str, list[_Formula]] = {}
+    by_row: list[_Formula] = []
+    for formula in (*wanted, *checks):
+        root = formula.roots[0] if len(formula.roots) == 1 else None
+        if root is not None and _pays(columns.column(root)):
+            by_value.setdefault(root, []).append(formula)
+        else:
+            by_row.append(formula)
+    for root, formulas in by_value.items():
+        results.update(_looked_up(columns.column(root), root, formulas))
+    met = True
+    if by_row:
+        numbered = {check.name for check in checks}
+        tests = [formula.value for formula in by_row if formula.name in numbered]
+        values = [formula.value for formula in by_row if formula.name not in numbered]
+        frame = to_frame(columns, dict.fromkeys(root for formula in by_row for root in formula.roots)).lazy()
+        together = [pl.all_horizontal([test.fill_null(True) for test in tests]).alias(_CHECK)] if tests else []
+        found = frame.with_columns([*values, *together]).collect(optimizations=_SHARED)
+        met = not tests or bool(found.get_column(_CHECK).all())
+        if not met:
+            found = frame.with_columns([*values, *tests]).collect(optimizations=_SHARED)
+        for formula in by_row:
+            if formula.name not in numbered or not met:
+                results[formula.name] = _to_arrow(found.get_column(formula.name))
+    names = [check.name for check in checks]
+    if met and all(
+        bool(results[name].fill_null(True).true_count == len(results[name])) for name in names if name in results
+    ):
+        return {name: values for name, values in results.items() if name not in set(names)}
+    everything = pa.repeat(True, columns.num_rows)
+    return {**dict.fromkeys(names, everything), **results}
+
+
+def _pays(values: pa.Array) -> bool:
+    """Whether a column has so few distinct values that computing once for each is cheaper than once for each row."""
+    return pa.types.is_dictionary(values.type) and 2 * len(values.dictionary) < len(values)
+
+
+def _looked_up(values: pa.DictionaryArray, root: str, formulas: Sequence[_Formula]) -> dict[str, pa.Array]:
+    distinct = pl.Series(root, pa.concat_arrays([values.dictionary, pa.nulls(1, values.dictionary.type)]))
+    found = pl.DataFrame([distinct]).lazy().with_columns([formula.value for formula in formulas])
+    frame = found.collect(optimizations=_SHARED)
+    places = values.indices.fill_null(len(values.dictionary)) if values.null_count else values.indices
+    return {formula.name: _to_arrow(frame.get_column(formula.name)).take(places) for formula in formulas}
+
+
+def _to_arrow(series: pl.Series) -> pa.Array:
+    return series.alias("").rechunk().to_arrow()
 
 
 @dataclass(frozen=True)
@@ -271,7 +337,7 @@ def invert(step: TableStep, batch: Batch) -> Batch:
     kept = [name for name in names if name not in expressions]
     columns = [batch.columns.column(name) for name in kept]
     for name in expressions:
-        values = frame.get_column(name).alias("").rechunk().to_arrow()
+        values = _to_arrow(frame.get_column(name))
         if pa.types.is_large_string(values.type):
             values = values.cast(pa.string())
         columns.append(values)

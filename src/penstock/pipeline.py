@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.batch import Batch
-from penstock.fusion import Chain, invert
+from penstock.fusion import Chain
 from penstock.schema import Schema
 from penstock.statistic import Statistic
-from penstock.step import FittedStep, Step, TableStep, Use
+from penstock.step import FittedStep, Step, Use
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class FittedSteps:
             UsageError: a step has no inverse.
         """
         for step in reversed(self.steps):
-            batch = invert(step, batch) if isinstance(step, TableStep) else step.inverse(batch)
+            batch = step.inverse(batch)
         return batch
 
 

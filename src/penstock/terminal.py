@@ -7,6 +7,7 @@ a table for people, or one JSON object and nothing else. What tables look like i
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -130,7 +131,7 @@ class Terminal:
     def _tell(self, *what: RenderableType) -> None:
         try:
             for one in what:
-                self._error.print(one, highlight=False)
+                _print(self._error, one)
         except BrokenPipeError:
             self._nobody_reads()
 
@@ -161,11 +162,11 @@ class Terminal:
             return
         out = _console(sys.stdout)
         for table in tables:
-            out.print(table, highlight=False)
+            _print(out, table)
         sys.stdout.flush()
 
     def _write(self, value: Mapping[str, Any]) -> None:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+        sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=str) + "\n")
         sys.stdout.flush()
 
     # ------------------------------------------------------------------ errors
@@ -203,19 +204,39 @@ class Terminal:
                 "message": f"something went wrong in Penstock itself: {type(error).__name__}: {error}",
                 "remedy": "" if self._debug else "run it again with --debug, and report what it prints",
             }
-        self._tell(error_lines(parts))
+        title = "" if isinstance(error, KeyboardInterrupt) else "error: "
+        self._tell(error_lines(parts, title))
         if self._json:
             told = {name: text for name, text in parts.items() if text}
             self._write({"error": {"type": type(error).__name__, **told, "exit_code": self.exit_code}})
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print(console: Console, what: RenderableType) -> None:
+    """Print; into a file without the spaces that fill up a table's lines."""
+    if console.is_terminal:
+        console.print(what, highlight=False)
+        return
+    with console.capture() as captured:
+        console.print(what, highlight=False)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    console.file.flush()
 
 
 def _console(stream: Any) -> Console:
     """A console as wide as the terminal, and 80 columns where there is none; NO_COLOR is rich's to respect."""
     from rich.console import Console
 
-    console = Console(file=stream, soft_wrap=False, emoji=False, markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = int(os.environ.get("COLUMNS", "") or 80) if os.environ.get("COLUMNS", "80").isdigit() else 80
-    elif console.width > _WIDEST:
-        console.width = _WIDEST
+    console = Console(file=stream, emoji=False, markup=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 80
+    console.width = min(console.width, _WIDEST)
     return console

@@ -23,6 +23,7 @@ from penstock.resources import show_bytes
 if TYPE_CHECKING:
     from penstock.batch import Count
     from penstock.engine import Figures
+    from penstock.jobs.doctor import Finding
     from penstock.source import Note
 
 MOST_ROLES = 25
@@ -62,7 +63,7 @@ def roles_table(notes: Sequence[Note]) -> RenderableType:
         below.append(f"and {len(notes) - MOST_ROLES:,} more (--json tells all)\n", "dim")
     below.append("to override: ", "dim").append(notes[0].override, "dim cyan")
     below.append(" in a pipeline file, or --roles NAME=ROLE,...", "dim")
-    return Padding(Group(table, below), (1, 0, 1, 0))
+    return Padding(Group(table, below), (1, 0, 1, 0), expand=False)
 
 
 # ---------------------------------------------------------------------- progress
@@ -134,9 +135,11 @@ def duration(seconds: float) -> str:
     """A duration for people.
 
     Example:
-        >>> duration(0.25), duration(12.3), duration(75), duration(7384)
-        ('0.25 s', '12.3 s', '1 min 15 s', '2 h 3 min')
+        >>> duration(0.0252), duration(12.3), duration(75), duration(7384)
+        ('25 ms', '12.3 s', '1 min 15 s', '2 h 3 min')
     """
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -149,13 +152,13 @@ def duration(seconds: float) -> str:
 def ledger_table(counts: Sequence[Count]) -> RenderableType:
     """The ledger: what each step did to the number of rows. Neighbours that changed nothing share a line."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("step", style="bold", max_width=32, overflow="ellipsis", no_wrap=True)
+    table.add_column("step", style="bold", overflow="fold")
     for name in ("in", "made", "out", "rejected", "dropped"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for idle, group in groupby(counts, _is_idle):
         for line in _lines(list(group), idle):
             table.add_row(*line)
-    return Padding(table, (1, 0))
+    return Padding(table, (1, 0, 0, 0), expand=False)
 
 
 def _is_idle(count: Count) -> bool:
@@ -194,7 +197,7 @@ def metrics_table(metrics: Mapping[str, Any], on: str = "") -> RenderableType:
     for name, value in metrics.items():
         table.add_row(Text(name), Text(number(value)))
     title = Text(f"judged on {on}", "dim") if on else Text()
-    return Padding(Group(table, title) if on else table, (1, 0, 0, 0))
+    return Padding(Group(table, title) if on else table, (1, 0, 0, 0), expand=False)
 
 
 def number(value: Any) -> str:
@@ -211,9 +214,40 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def confusion_table(details: Mapping[str, Any], most: int = 8) -> RenderableType | None:
+    """How many rows of each class were predicted as which; None where there are no classes or too many for a table."""
+    classes, matrix = details.get("classes"), details.get("confusion_matrix")
+    if not classes or matrix is None or len(classes) > most:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("is \\ predicted as", style="bold", max_width=20, overflow="ellipsis", no_wrap=True)
+    for label in classes:
+        table.add_column(Text(str(label)), justify="right", max_width=14, overflow="ellipsis", no_wrap=True)
+    for label, counts in zip(classes, matrix, strict=True):
+        table.add_row(Text(str(label)), *(Text(f"{int(count):,}") for count in counts))
+    return Padding(table, (1, 0, 0, 0), expand=False)
+
+
+def findings_table(title: str, findings: Sequence[Finding]) -> RenderableType:
+    """What the doctor found, with what to do where it is not good."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=4)
+    grid.add_column(style="bold", min_width=_TOPIC)
+    grid.add_column(overflow="fold")
+    for one in findings:
+        mark = (
+            Text("ok", "green") if one.good else Text("--", "yellow") if title == "extras" else Text("bad", "bold red")
+        )
+        text = Text(one.text)
+        if not one.good and one.remedy:
+            text.append("\n" + one.remedy, "cyan")
+        grid.add_row(mark, Text(one.name), text)
+    return Padding(Group(Text(title, "dim"), grid), (1, 0, 0, 0), expand=False)
+
+
 def facts(rows: Iterable[tuple[str, str]]) -> RenderableType:
     """Names and values below one another; what has no value is left out. Long values are never cut."""
-    return _pairs((name, Text(text)) for name, text in rows if text)
+    return Padding(_pairs((name, Text(text)) for name, text in rows if text), (1, 0, 0, 0), expand=False)
 
 
 def next_command(text: str) -> RenderableType:
@@ -221,15 +255,17 @@ def next_command(text: str) -> RenderableType:
     return Group(Text(), Text("next:", "dim"), Text(f"  {text}", "cyan", no_wrap=True, overflow="ignore"))
 
 
-def error_lines(parts: Mapping[str, str]) -> RenderableType:
+def error_lines(parts: Mapping[str, str], title: str = "error: ") -> RenderableType:
     """An error in its four parts."""
     where = f"{parts['where']}: " if parts.get("where") else ""
-    lines = Text("error: ", "bold red").append(where + parts["message"], "bold")
+    first = Text(title, "bold red", overflow="fold").append(where + parts["message"], "bold")
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(min_width=11, style="dim")
+    grid.add_column(overflow="fold")
     for name in ("expected", "got", "remedy"):
         if parts.get(name):
-            lines.append(f"\n  {name + ':':<9} ", "dim").append(parts[name], "cyan" if name == "remedy" else "")
-    lines.overflow = "fold"
-    return lines
+            grid.add_row(f"  {name}:", Text(parts[name], "cyan" if name == "remedy" else ""))
+    return Group(first, grid) if grid.row_count else first
 
 
 def shown_path(path: Path) -> str:

@@ -100,7 +100,7 @@ def test_a_saved_pipeline_predicts_the_same_bytes(fitted: ps.FittedPipeline, dat
     fitted.save(tmp_path / "model", overwrite=True)
 
 
-@pytest.mark.parametrize("name", ["schema.json", "pipeline.yaml", "state/steps.json", "state/00000.arrow"])
+@pytest.mark.parametrize("name", ["schema.json", "pipeline.yaml", "state/steps.json", "state/states.arrow"])
 def test_an_altered_artifact_is_refused(fitted: ps.FittedPipeline, tmp_path: Path, name: str) -> None:
     fitted.save(tmp_path / "model")
     path = tmp_path / "model" / name

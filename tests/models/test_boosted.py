@@ -19,7 +19,7 @@ from penstock.batch import Batch, RowKeys
 from penstock.errors import ArtifactError, Cancelled, DataError, ResourceError, SchemaError, UsageError
 from penstock.model import Target
 from penstock.models.boosted import BoostedTrees, FittedBoostedTrees
-from penstock.models.boosted_recipe import plan
+from penstock.models.boosted_recipe import memory_needed, models_at_once, plan
 from penstock.models.splits import fold_of, validation_mask
 from penstock.resources import held
 from penstock.schema import Field, Role, Schema
@@ -397,3 +397,21 @@ def test_names_of_features_and_classes_may_be_any_text(tmp_path: Path) -> None:
     fitted.save(tmp_path)
     batch = Batch(batch_of_table(data.table()).columns, RowKeys.span("t", 0, 300))
     assert FittedBoostedTrees.load(tmp_path).predict(batch).columns.equals(fitted.predict(batch).columns)
+
+
+def test_a_model_of_all_cores_has_the_same_bytes_as_one_of_a_single_core() -> None:
+    model = BoostedTrees(rounds=10, folds=1, early_stopping_rounds=5)
+    assert len({model.train(binary(cores=cores)).texts for cores in (1, 2, 3)}) == 1
+
+
+def test_memory_for_more_models_at_once_is_taken_only_where_it_is() -> None:
+    data = binary(1500, cores=8)
+    one, two = (memory_needed(QUICK, data.rows, data.schema, YES_NO, count) for count in (1, 2))
+    assert [models_at_once(QUICK, data, memory) for memory in (one, two, 2**40)] == [1, 2, 8]
+    assert models_at_once(BoostedTrees(folds=1, bags=1), data, 2**40) == 1
+
+
+def test_bins_that_need_two_bytes_need_more_memory() -> None:
+    schema = mixed(10)[1]
+    few, many = (memory_needed(BoostedTrees(max_bin=bins), 10**7, schema, YES_NO) for bins in (255, 1023))
+    assert many > few + 3 * 3 * 10**7 * 0.9

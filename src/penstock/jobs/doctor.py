@@ -112,7 +112,7 @@ def library(name: str) -> Finding:
         importlib.import_module(MODULES.get(name, name.replace("-", "_")))
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, False, "not installed", "pip install --upgrade penstock")
-    except Exception as error:  # noqa: BLE001  whatever a broken library raises is the finding
+    except Exception as error:  # whatever a broken library raises is the finding
         return Finding(name, False, f"can't be imported: {type(error).__name__}: {error}", remedy)
     return Finding(name, True, version)
 

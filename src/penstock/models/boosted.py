@@ -61,8 +61,9 @@ class BoostedTrees(Model):
         learning_rate: what each tree counts; "auto" is 0.05, and 0.1 beyond 200,000 rows.
         num_leaves: leaves of a tree; "auto" is 15, and 63 beyond 200,000 rows.
         max_depth: levels of a tree; -1 for no bound.
-        min_data_in_leaf: rows of a leaf, at least.
-        feature_fraction: the share of the features (0 to 1) that a tree sees, at least four of them.
+        min_data_in_leaf: rows of a leaf, at least; "auto" is 5, and 20 beyond 200,000 rows.
+        feature_fraction: the share of the features (0 to 1) that a tree sees, at least four of them; "auto" is 0.3,
+            and 1 beyond 200,000 rows, where there is less to guard against.
         bagging_fraction: the share of the rows (0 to 1) that a tree sees.
         lambda_l2: L2 regularization of the leaves' values.
         max_bin: bins of a number.
@@ -90,8 +91,8 @@ class BoostedTrees(Model):
     learning_rate: float | Literal["auto"] = "auto"
     num_leaves: int | Literal["auto"] = "auto"
     max_depth: int = -1
-    min_data_in_leaf: int = 5
-    feature_fraction: float = 0.3
+    min_data_in_leaf: int | Literal["auto"] = "auto"
+    feature_fraction: float | Literal["auto"] = "auto"
     bagging_fraction: float = 1.0
     lambda_l2: float = 0.0
     max_bin: int = 255
@@ -111,7 +112,7 @@ class BoostedTrees(Model):
         whole_number("boosted: rounds", self.rounds, 1)
         whole_number("boosted: num_leaves", self.num_leaves, 2, 131_072, words=("auto",))
         whole_number("boosted: max_depth", self.max_depth, 1, words=(-1,))
-        whole_number("boosted: min_data_in_leaf", self.min_data_in_leaf, 1)
+        whole_number("boosted: min_data_in_leaf", self.min_data_in_leaf, 1, words=("auto",))
         whole_number("boosted: max_bin", self.max_bin, 2, 65_535)
         whole_number("boosted: max_cat_to_onehot", self.max_cat_to_onehot, 1)
         whole_number("boosted: early_stopping_rounds", self.early_stopping_rounds, 1, words=(None,))
@@ -120,7 +121,8 @@ class BoostedTrees(Model):
         whole_number("boosted: max_rows", self.max_rows, 1, words=(None,))
         real_number("boosted: learning_rate", self.learning_rate, 0, above=True, words=("auto",))
         for share in ("feature_fraction", "bagging_fraction"):
-            real_number(f"boosted: {share}", getattr(self, share), 0, 1, above=True)
+            words = ("auto",) if share == "feature_fraction" else ()
+            real_number(f"boosted: {share}", getattr(self, share), 0, 1, above=True, words=words)
         real_number("boosted: validation_share", self.validation_share, 0, 0.9, above=True)
         for strength in ("lambda_l2", "cat_l2", "cat_smooth"):
             real_number(f"boosted: {strength}", getattr(self, strength), 0)

@@ -7,6 +7,7 @@ A helper of `boosted.py`, and the only file that trains with LightGBM. Its messa
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -199,7 +200,7 @@ class Training:
                     callbacks.append(lightgbm.early_stopping(self._model.early_stopping_rounds, verbose=False))
             booster = lightgbm.train(parameters, training, self._model.rounds, validation, callbacks=callbacks)
             best = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
-            text = booster.model_to_string(num_iteration=best, importance_type="gain")
+            text = _without_threads(booster.model_to_string(num_iteration=best, importance_type="gain"))
             gains = booster.feature_importance("gain", iteration=best)
             del booster, training, validation
             scores = np.zeros((0, self._trees)) if held_out is None else self._raw_scores(text, held_out)
@@ -245,6 +246,11 @@ class Training:
                 raw = booster.predict(matrix, raw_score=True, num_threads=self._threads)
                 parts.append(np.asarray(raw, np.float64).reshape(-1, self._trees))
         return np.concatenate(parts)
+
+
+def _without_threads(text: str) -> str:
+    """The text without the one line that tells how many threads trained it: they change nothing else."""
+    return re.sub(r"(?m)^\[num_threads: \d+\]$", "[num_threads: 0]", text)
 
 
 def _subset(binned: lightgbm.Dataset, mask: npt.NDArray[np.bool_]) -> lightgbm.Dataset:

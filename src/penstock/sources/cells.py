@@ -30,6 +30,7 @@ TIME_FORMATS = (ISO, "%Y-%m-%d", *(date + hour for date in _DATES for hour in _H
 _ISO_NAIVE = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d+)?)?)?)?$"
 _ISO_ZONED = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _MICROSECONDS = pa.timestamp("us")
+_LOOKED_AT = 50
 _FIRST_YEAR = np.datetime64("1000-01-01", "us").astype(np.int64)
 
 
@@ -128,13 +129,23 @@ def _cells(texts: pa.Array, values: pa.Array) -> Cells:
     return Cells(values, bad.to_numpy(zero_copy_only=False))
 
 
+def _shape(text: str) -> tuple[str, int, int, bool]:
+    """What a text and its format have in common: separators, colons, blanks, and a half of the day."""
+    date = text.partition(" ")[0]
+    sign = next((sign for sign in "/.-" if sign in date), "")
+    return sign, text.count(":"), text.count(" "), text[-2:].upper() in ("%P", "AM", "PM")
+
+
 def find_time_format(texts: pa.Array, share: float) -> str | None:
     """The first known format that at least this share of the texts (without null, not empty) has; None for none.
 
     Where several formats fit, that of the most texts is taken.
     """
     best, most = None, 0
+    shapes = {_shape(text.as_py()) for text in texts[:_LOOKED_AT]}
     for time_format in TIME_FORMATS:
+        if time_format != ISO and _shape(time_format) not in shapes:
+            continue
         bad = time_cells(texts, time_format).bad
         fits = len(texts) - (0 if bad is None else int(bad.sum()))
         if fits > most and fits >= share * len(texts):

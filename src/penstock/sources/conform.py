@@ -124,7 +124,10 @@ def _number(values: pa.Array, wanted: Wanted) -> Conformed:
             return Conformed(pc.cast(values, pa.float64()))
         except pa.ArrowInvalid:
             near = pc.cast(values, pa.float64(), safe=False)
-            bad = pc.fill_null(pc.greater(pc.abs(near), 2.0**53 - 1), False).to_numpy(zero_copy_only=False)
+            large = pc.greater(values, pa.scalar(2**53, of))
+            if pa.types.is_signed_integer(of):
+                large = pc.or_(large, pc.less(values, pa.scalar(-(2**53), of)))
+            bad = _mask(pc.fill_null(large, False))
             return Conformed(near, (Fault(bad, "too_large", "a whole number beyond 2^53 is not exact as float64"),))
     if pa.types.is_time(of) or pa.types.is_duration(of):
         unit = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[of.unit]

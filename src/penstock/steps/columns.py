@@ -205,7 +205,7 @@ class FittedCast(TableStep):
         """That no value becomes null."""
         return tuple(
             Check(
-                inputs[field.name].is_null() | cast(inputs[field.name], family(field), self.step.type).is_not_null(),
+                _castable(inputs[field.name], family(field), self.step.type),
                 "not_castable",
                 field.name,
                 f"not a value of type {self.step.type}",
@@ -215,8 +215,15 @@ class FittedCast(TableStep):
         )
 
 
+def _castable(value: pl.Expr, kind: Family, to: TypeName) -> pl.Expr:
+    """Whether a value can be cast; null counts as castable."""
+    if kind == "numbers" and to == "float32":
+        return ~value.cast(pl.Float32).is_infinite()
+    return value.is_null() | cast(value, kind, to).is_not_null()
+
+
 def cast(value: pl.Expr, kind: Family, to: TypeName) -> pl.Expr:
-    """A value as another type; null where it can't be cast."""
+    """A value as another type; where it can't be cast, null, or infinite for a number too large for float32."""
     if kind == "text":
         return _from_text(value, to)
     if to == "time":
@@ -237,8 +244,7 @@ def _from_number(value: pl.Expr, to: TypeName) -> pl.Expr:
     if to == "float64":
         return number
     if to == "float32":
-        short = value.cast(pl.Float32)
-        return pl.when(short.is_finite()).then(short)
+        return value.cast(pl.Float32)
     if to == "boolean":
         return pl.when(number == 1).then(pl.lit(True)).when(number == 0).then(pl.lit(False))
     if to in ("int32", "int64"):
@@ -261,7 +267,8 @@ def _from_text(value: pl.Expr, to: TypeName) -> pl.Expr:
     number = bare.cast(pl.Float64, strict=False)
     number = pl.when(number.is_finite()).then(number)
     if to in ("float32", "float64"):
-        return _from_number(number, to)
+        short = _from_number(number, to)
+        return pl.when(short.is_finite()).then(short)
     exact = bare.cast(pl.Int32 if to == "int32" else pl.Int64, strict=False)  # beyond 2^53 only digits are exact
     return pl.coalesce([exact, _from_number(number, to)])
 

@@ -1,0 +1,253 @@
+"""The command line: what can be typed, and what it means. Nothing heavy is imported before a command runs.
+
+The outermost room: arguments become an `Asked`, which `commands.py` does; `terminal.py` prints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NoReturn, TypeAlias
+
+import typer
+
+from penstock import __version__
+from penstock.asked import Asked
+
+app = typer.Typer(
+    name="penstock",
+    help="Batch-first machine learning: from files to a trusted model and its predictions, in bounded memory.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too many rows rejected.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Data: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA",
+        help="Files, folders or globs: CSV, TSV (plain, .gz, .zst, .zip), Parquet.",
+        show_default=False,
+    ),
+]
+ModelFolder: TypeAlias = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The folder that `penstock train` made.", show_default=False)
+]
+ConfigFile: TypeAlias = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="A pipeline file (YAML). Options here override it.")
+]
+Restart: TypeAlias = Annotated[bool, typer.Option("--restart", help="Replace what is there, and begin anew.")]
+Columns: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="A,B,...", help="Names of the columns, for files without a header.")
+]
+Encoding: TypeAlias = Annotated[str | None, typer.Option(metavar="NAME", help="Of text files: utf-8, gb18030, ...")]
+Delimiter: TypeAlias = Annotated[str | None, typer.Option(metavar="SIGN", help="Between fields; `tab` for a tab.")]
+Missing: TypeAlias = Annotated[str | None, typer.Option(metavar="?,NA,...", help='Texts that mean "no value".')]
+Roles: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="A=ROLE,...", help="Roles of columns, such as zip=category,id=key.")
+]
+Memory: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="What the process may hold, such as 2GiB. Default: 60 % of the free.")
+]
+Cores: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="N", help="Threads that work at once. Default: all cores.")
+]
+MaxRejected: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="SHARE", help="Stop when more rows are rejected: 0.01 or 1%. Default: 1%.")
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on the output stream, errors too.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress.")]
+Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Print tracebacks (so does PENSTOCK_DEBUG=1).")]
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """What stands before a command."""
+    if version:
+        print(f"penstock {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    *,
+    data: Data,
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
+    config: ConfigFile = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model: boosted or linear. Default: boosted.")
+    ] = None,
+    to: Annotated[str, typer.Option(metavar="DIR", help="Where to save the model.")] = "model",
+    test: Annotated[list[str] | None, typer.Option(metavar="DATA", help="Rows to judge the model on.")] = None,
+    holdout: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Rows kept out of training to judge on. Default: 10% without --test."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of everything random. Default: 0.")] = None,
+    max_rows: Annotated[int | None, typer.Option(metavar="N", help="Learn from a sample of so many rows.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Replace the model that is there.")] = False,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    missing: Missing = None,
+    roles: Roles = None,
+    memory: Memory = None,
+    cores: Cores = None,
+    max_rejected: MaxRejected = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fit the steps, train a model, judge it on rows that it has not seen, and save it."""
+    _do("train", locals())
+
+
+@app.command()
+def evaluate(
+    *,
+    model: ModelFolder,
+    data: Data,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    missing: Missing = None,
+    roles: Roles = None,
+    memory: Memory = None,
+    cores: Cores = None,
+    max_rejected: MaxRejected = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Judge a saved model on labelled rows."""
+    _do("evaluate", locals())
+
+
+@app.command()
+def predict(
+    *,
+    model: ModelFolder,
+    data: Data,
+    to: Annotated[
+        str, typer.Option(metavar="DIR|FILE", help="A folder of Parquet, or one file: .parquet, .csv, .arrow.")
+    ],
+    keep: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Columns to write beside the predictions.")
+    ] = None,
+    restart: Restart = False,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    missing: Missing = None,
+    roles: Roles = None,
+    memory: Memory = None,
+    cores: Cores = None,
+    max_rejected: MaxRejected = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Predict every row. Stopped, it goes on where it was by the same command."""
+    _do("predict", locals())
+
+
+@app.command()
+def prepare(
+    *,
+    data: Data,
+    config: Annotated[str, typer.Option("--config", metavar="FILE", help="A pipeline file (YAML) with the steps.")],
+    to: Annotated[
+        str, typer.Option(metavar="DIR|FILE", help="A folder of Parquet, or one file: .parquet, .csv, .arrow.")
+    ],
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of everything random. Default: 0.")] = None,
+    restart: Restart = False,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    missing: Missing = None,
+    roles: Roles = None,
+    memory: Memory = None,
+    cores: Cores = None,
+    max_rejected: MaxRejected = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fit the steps and write the rows as they come out. Stopped, it goes on by the same command."""
+    _do("prepare", locals())
+
+
+@app.command()
+def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """What is installed, what this machine lends, and whether jobs can run here."""
+    _do("doctor", locals())
+
+
+_INTERRUPTED = 130
+"""What Typer makes of Ctrl-C before a command has begun; not one of our exit codes."""
+_STOPPED = {
+    "prepare": "stopped; the same command goes on where it was",
+    "predict": "stopped; the same command goes on where it was",
+}
+
+
+def _do(command: str, typed: dict[str, Any]) -> None:
+    from penstock.terminal import Terminal
+
+    look = {name: typed.pop(name) for name in ("as_json", "quiet", "debug")}
+    with Terminal(**look, stopped=_STOPPED.get(command, "stopped; nothing was written")) as terminal:
+        from penstock import commands
+
+        do: Callable[[Terminal, Asked], None] = getattr(commands, command)
+        do(terminal, Asked(**typed))
+    if terminal.exit_code:
+        raise typer.Exit(terminal.exit_code)
+
+
+# ---------------------------------------------------------------------- the process
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments say (None: those of the process); gives the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = int(app(args=given, prog_name="penstock", standalone_mode=False) or 0)
+        return 1 if code == _INTERRUPTED else code
+    except Exception as error:
+        # Typer's errors of usage, whichever class this version of it has for them; ours never come this far.
+        if not hasattr(error, "format_message") or not hasattr(error, "show"):
+            raise
+        error.show(file=sys.stderr)
+        code = int(getattr(error, "exit_code", 2))
+        if "--json" in given:
+            told = {"type": "UsageError", "message": str(error.format_message()), "exit_code": code}
+            print(json.dumps({"error": told}, ensure_ascii=False))
+        return code
+
+
+def main() -> NoReturn:
+    """The process: streams that take any text, a stop from outside that is like Ctrl-C, a reader that goes away."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush has no reader
+        code = 1
+    sys.exit(code)
+
+
+def _stop(*_: object) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,327 @@
+"""What each command does: an `Asked` becomes calls of the API, and what they give becomes tables or JSON.
+
+The outermost room, beside `cli.py`; loaded when a command runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock import registry
+from penstock.api import FittedPipeline, Pipeline, load
+from penstock.artifact import is_artifact
+from penstock.asked import Asked, option, share_of
+from penstock.batch import Count
+from penstock.config import PipelineConfig, keys_of, load_config
+from penstock.errors import UsageError
+from penstock.schema import Role
+from penstock.source import Note, Source
+from penstock.terminal import FAILED, Terminal
+from penstock.terminal_tables import (
+    confusion_table,
+    duration,
+    facts,
+    findings_table,
+    ledger_table,
+    metrics_table,
+    next_command,
+    number,
+    shown_path,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from penstock.model import Model
+    from penstock.summary import Summary
+
+DEFAULT_MODEL = "boosted"
+DEFAULT_HOLDOUT = 0.1
+"""The share of rows that the command line keeps out of training where there are no test rows."""
+
+MOST_WEIGHTS = 5
+"""The features that a person is told a model leans on; JSON has them all."""
+
+
+def train(terminal: Terminal, asked: Asked) -> None:
+    """Fit, train, judge, save."""
+    to = Path(asked.to)
+    _refuse_taken(to, asked.restart)
+    config = _config(terminal, asked)
+    if config.target is None:
+        raise UsageError("no target to learn", expected="--target COLUMN, or target: COLUMN in a pipeline file")
+    nbytes, most = asked.nbytes, _max_rejected(asked, config)
+    config = _with_holdout(_with_model(config, terminal, asked), terminal, asked)
+    source = _open(terminal, asked, config)
+    fitted = Pipeline.of(config).fit(
+        source,
+        test=asked.open(asked.test, config.read) if asked.test else None,
+        memory=nbytes,
+        cores=asked.cores,
+        max_rejected=most,
+        listener=terminal,
+    )
+    fitted.save(to, overwrite=asked.restart)
+    rejected = _keep_rejected(fitted, to)
+    value = {"command": "train", "output": str(to.absolute()), "rejected": rejected and str(rejected), **fitted.summary}
+    terminal.result(value, _trained(fitted, to, rejected))
+
+
+def evaluate(terminal: Terminal, asked: Asked) -> None:
+    """Judge a saved model."""
+    fitted = load(str(asked.model))
+    nbytes, most = asked.nbytes, _max_rejected(asked, PipelineConfig())
+    source = _open_for(fitted, terminal, asked)
+    found = fitted.evaluate(source, memory=nbytes, cores=asked.cores, max_rejected=most, listener=terminal)
+    tables = [ledger_table(found.counts), metrics_table(found.metrics)]
+    if confusion := confusion_table(found.details):
+        tables.append(confusion)
+    tables.append(facts([("rows judged", f"{found.rows:,}"), ("took", duration(found.seconds))]))
+    tables.append(next_command(f"penstock predict {asked.model} DATA --to predictions"))
+    terminal.result({"command": "evaluate", "model": asked.model, **found.to_json()}, tables)
+
+
+def predict(terminal: Terminal, asked: Asked) -> None:
+    """Predict every row."""
+    fitted = load(str(asked.model))
+    nbytes, most = asked.nbytes, _max_rejected(asked, PipelineConfig())
+    source = _open_for(fitted, terminal, asked)
+    summary = fitted.predict(
+        source,
+        to=asked.to,
+        keep=asked.kept,
+        memory=nbytes,
+        cores=asked.cores,
+        max_rejected=most,
+        restart=asked.restart,
+        listener=terminal,
+    )
+    terminal.result(summary.to_json(), _written(summary, ""))
+
+
+def prepare(terminal: Terminal, asked: Asked) -> None:
+    """Fit the steps, write the rows."""
+    config = _config(terminal, asked)
+    if config.model is not None:
+        terminal.said(Note("model", f"{config.model.name} is not used", "prepare only does the steps"))
+    nbytes, most = asked.nbytes, _max_rejected(asked, config)
+    source = _open(terminal, asked, config)
+    summary = Pipeline.of(config).prepare(
+        source,
+        to=asked.to,
+        memory=nbytes,
+        cores=asked.cores,
+        max_rejected=most,
+        restart=asked.restart,
+        listener=terminal,
+    )
+    follow = f"penstock train {shown_path(summary.output)} --target {config.target or 'COLUMN'}"
+    terminal.result(summary.to_json(), _written(summary, follow))
+
+
+def doctor(terminal: Terminal, asked: Asked) -> None:
+    """Say what is installed, and whether jobs can run here."""
+    from penstock import __version__
+    from penstock.jobs.doctor import diagnose
+
+    found = diagnose()
+    tables = [findings_table(name, getattr(found, name)) for name in ("libraries", "extras", "machine", "checks")]
+    verdict = "jobs can run here" if found.good else "something is missing: see above"
+    terminal.result(
+        {"command": "doctor", "version": __version__, **found.to_json()},
+        [*tables, facts([(f"penstock {__version__}", verdict)])],
+    )
+    if not found.good:
+        terminal.exit_code = FAILED
+
+
+# ---------------------------------------------------------------------- what was asked for
+
+
+def _open(terminal: Terminal, asked: Asked, config: PipelineConfig) -> Source:
+    """The data, what was inferred of them said, and the target made known: it is no feature for any step."""
+    source = asked.open(asked.data, config.read)
+    if config.target is not None:
+        source = source.with_roles({config.target: Role.target})
+    for note in source.notes:
+        if note.topic != f"role of {config.target!r}":
+            terminal.said(note)
+    return source
+
+
+def _open_for(fitted: FittedPipeline, terminal: Terminal, asked: Asked) -> Source:
+    """The data, read as the training data were; the roles are the model's, and not up for discussion."""
+    again = [name for name in asked.role_of if name in fitted.schema]
+    if again:
+        raise UsageError(
+            "the model knows the roles of its columns from its training",
+            where="--roles",
+            expected="columns that the training did not have",
+            got=", ".join(map(repr, again)),
+            remedy="leave them out, or train anew with these roles",
+        )
+    source = asked.open(asked.data, replace(fitted.definition.config.read, roles={}))
+    for note in source.notes:
+        if not note.topic.startswith("role of "):
+            terminal.said(note)
+    terminal.said(Note("roles", "as in training"))
+    return source
+
+
+def _config(terminal: Terminal, asked: Asked) -> PipelineConfig:
+    """The pipeline file, overridden by what was typed; what is overridden is said."""
+    config = load_config(Path(asked.config)) if asked.config else PipelineConfig()
+    for name in ("target", "seed"):
+        value, before = getattr(asked, name), getattr(config, name)
+        if value is None:
+            continue
+        if asked.config and name in keys_of(Path(asked.config)) and value != before:
+            terminal.said(Note(name, str(value), f"over {before} in {asked.config}", f"leave --{name} out"))
+        with option(f"--{name}"):
+            config = replace(config, **{name: value})
+    return config
+
+
+def _with_model(config: PipelineConfig, terminal: Terminal, asked: Asked) -> PipelineConfig:
+    model = config.model
+    if asked.model is not None and (model is None or asked.model != model.name):
+        if model is not None:
+            terminal.said(Note("model", asked.model, f"over {model.name} in {asked.config}", "leave --model out"))
+        with option("--model"):
+            model = registry.find("models", asked.model)()
+    if model is None:
+        model = registry.find("models", DEFAULT_MODEL)()
+        others = [name for name in registry.names("models") if name != DEFAULT_MODEL]
+        terminal.said(Note("model", DEFAULT_MODEL, "none was named", f"--model {'|'.join(others)}"))
+    return replace(config, model=_with_max_rows(model, asked.max_rows))
+
+
+def _with_max_rows(model: Model, most: int | None) -> Model:
+    if most is None:
+        return model
+    if "max_rows" not in {item.name for item in dataclasses.fields(model)}:  # type: ignore[arg-type]
+        raise UsageError(
+            f"the model {model.name!r} takes all rows", where="--max-rows", got=str(most), remedy="leave it out"
+        )
+    with option("--max-rows"):
+        changed: Model = replace(model, max_rows=most)  # type: ignore[type-var]
+    return changed
+
+
+def _with_holdout(config: PipelineConfig, terminal: Terminal, asked: Asked) -> PipelineConfig:
+    """The share to keep out of training: as typed, as in the file, none beside test rows, or 10 %."""
+    if asked.holdout is not None:
+        return replace(config, holdout=share_of(asked.holdout, "--holdout", whole=False))
+    if asked.test:
+        if config.holdout:
+            terminal.said(Note("holdout", "none", "there are test rows", f"--holdout {config.holdout:g}"))
+        return replace(config, holdout=0.0)
+    if asked.config and "holdout" in keys_of(Path(asked.config)):
+        return config
+    terminal.said(
+        Note(
+            "holdout",
+            f"{DEFAULT_HOLDOUT:.0%} of the rows are kept out of training, to judge the model on",
+            "there are no test rows",
+            "--test DATA, or --holdout 0 to learn from all rows",
+        )
+    )
+    return replace(config, holdout=DEFAULT_HOLDOUT)
+
+
+def _max_rejected(asked: Asked, config: PipelineConfig) -> float:
+    if asked.max_rejected is None:
+        return config.max_rejected
+    return share_of(asked.max_rejected, "--max-rejected", whole=True)
+
+
+def _refuse_taken(to: Path, restart: bool) -> None:
+    """Refuse a place that is taken before the work, not after it."""
+    if not to.exists() or (to.is_dir() and not any(to.iterdir())) or (restart and is_artifact(to)):
+        return
+    saved = is_artifact(to)
+    raise UsageError(
+        "there is something of that name already",
+        where=str(to),
+        expected="a name that is free",
+        got="a saved model" if saved else "something that is no model",
+        remedy="save elsewhere with --to" + (", or replace it with --restart" if saved else ""),
+    )
+
+
+# ---------------------------------------------------------------------- what came of it
+
+
+def _keep_rejected(fitted: FittedPipeline, to: Path) -> Path | None:
+    """Write the rows that training rejected beside the model; what an earlier training left there goes."""
+    import pyarrow.parquet as pq
+
+    from penstock.durable import writing
+
+    path = to.with_name(to.name + ".rejected.parquet")
+    with writing(path):
+        if fitted.rejected.num_rows == 0:
+            path.unlink(missing_ok=True)
+            return None
+        temporary = path.with_name(f".{path.name}.new")
+        with temporary.open("wb") as file:
+            pq.write_table(fitted.rejected, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    return path
+
+
+def _trained(fitted: FittedPipeline, to: Path, rejected: Path | None) -> list[RenderableType]:
+    summary = fitted.summary
+    tables: list[RenderableType] = [ledger_table([Count.from_json(item) for item in summary["ledger"]["steps"]])]
+    judged = summary.get("evaluation")
+    if judged:
+        tables.append(metrics_table(judged["metrics"], f"{judged['rows']:,} rows: {judged['on']}"))
+    model = summary["model"]
+    simple = {key: value for key, value in model.items() if isinstance(value, (int, float, str)) and key != "rows"}
+    weights = sorted(dict(model.get("importance") or {}).items(), key=lambda pair: -pair[1])
+    tables.append(
+        facts(
+            [
+                ("target", f"{fitted.target.column} ({fitted.target.task})"),
+                ("learned from", f"{summary['rows']:,} rows"),
+                ("model", ", ".join(f"{name} {number(value)}" for name, value in simple.items())),
+                ("leans on", ", ".join(f"{name} {weight:.0%}" for name, weight in weights[:MOST_WEIGHTS])),
+                ("took", ", ".join(f"{name} {duration(value)}" for name, value in summary["seconds"].items())),
+                ("saved in", shown_path(to)),
+                ("rejected rows", shown_path(rejected) if rejected else ""),
+            ]
+        )
+    )
+    tables.append(next_command(f"penstock predict {shown_path(to)} DATA --to predictions"))
+    return tables
+
+
+def _written(summary: Summary, follow: str) -> list[RenderableType]:
+    from penstock.resources import show_bytes
+
+    rejected = sum(count.rejected for count in summary.counts)
+    done = ""
+    if summary.already_done:
+        done = "by an earlier run of the same job; nothing was read (--restart does it anew)"
+    elif summary.resumed:
+        done = f"{summary.resumed} chunk{'s' if summary.resumed > 1 else ''} by an earlier try, the rest now"
+    tables = [
+        ledger_table(summary.counts),
+        facts(
+            [
+                ("done", done),
+                ("rows", f"{summary.rows:,}, {show_bytes(summary.nbytes)}"),
+                ("took", "" if summary.already_done else duration(summary.seconds)),
+                ("output", shown_path(summary.output)),
+                ("rejected rows", f"{rejected:,} in {shown_path(summary.run / 'rejected')}" if rejected else ""),
+                ("record", shown_path(summary.run / "run.json")),
+            ]
+        ),
+    ]
+    return [*tables, next_command(follow)] if follow else tables
