@@ -72,7 +72,7 @@ def evaluate(
         raise UsageError("the saved pipeline has no model", expected="one that was trained", remedy="penstock train")
     target = saved.target
     require(source.schema, (target.column,), "the target, to compare with")
-    predicts = predictor(saved, source.schema, (target.column,))
+    predicts = predictor(saved, source, (target.column,), engine.resources)
     labelled = Labelled(target.column, target.classes or None)
     ways = (*((rows,) if rows else ()), labelled, predicts, Judged(target))
     task = Task(

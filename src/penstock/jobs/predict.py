@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from penstock.artifact import Saved
 from penstock.batch import Batch, Count
-from penstock.engine import Engine, Transform
+from penstock.engine import Engine, Resources, Transform
 from penstock.errors import SchemaError, UsageError
 from penstock.fusion import Chain
 from penstock.jobs.publish import absolute, publish, summary_of
@@ -62,8 +63,11 @@ class Predictor(Transform):
         return tuple(dict.fromkeys((*self.chain.inputs, *self.keep)))
 
 
-def predictor(saved: Saved, schema: Schema, keep: Sequence[str] = (), *, seed: int = 0) -> Predictor:
-    """A predictor for rows of this schema.
+def predictor(saved: Saved, source: Source, keep: Sequence[str], resources: Resources) -> Predictor:
+    """A predictor for the rows of a source.
+
+    Blocks are predicted side by side, a core each; a source of a single chunk has too few of them, and its model
+    gets all cores.
 
     Raises:
         UsageError: the artifact has no model; a column to keep would be doubled.
@@ -71,7 +75,8 @@ def predictor(saved: Saved, schema: Schema, keep: Sequence[str] = (), *, seed: i
     """
     if saved.model is None or saved.target is None:
         raise UsageError("the saved pipeline has no model", expected="one that was trained", remedy="penstock train")
-    chain = saved.steps.chain(Use("predict", seed), saved.model.features.names)
+    schema = source.schema
+    chain = saved.steps.chain(Use("predict", saved.config.seed), saved.model.features.names)
     require(schema, chain.inputs, "the model was trained with it")
     require(schema, keep, "it is to be kept")
     made = {field.name for field in saved.target.prediction_fields}
@@ -83,7 +88,8 @@ def predictor(saved: Saved, schema: Schema, keep: Sequence[str] = (), *, seed: i
             expected="other columns than " + ", ".join(sorted(made)),
             got=", ".join(sorted(doubled)),
         )
-    return Predictor(chain, saved.model, tuple(keep))
+    single = len(list(islice(source.chunks(), 2))) < 2
+    return Predictor(chain, saved.model, tuple(keep), resources.cores if single else 1)
 
 
 def require(schema: Schema, names: Sequence[str], why: str) -> None:
@@ -121,7 +127,7 @@ def predict(
         RunError: the output belongs to another job.
     """
     began = time.monotonic()
-    predicts = predictor(saved, source.schema, keep)
+    predicts = predictor(saved, source, keep, engine.resources)
     schema = source.schema.select(keep).put(*predicts.model.target.prediction_fields)
     identity = {
         "command": "predict",

@@ -39,6 +39,8 @@ from penstock.sources.parquet_types import NATURAL, described, is_usable, is_who
 
 _BUFFER = 2**18
 """What is read of a column at a time [bytes]; a file is not mapped, since one cut short would end the process."""
+_PAGES = 2 * 2**20
+"""What pages of one column hold while they are decoded [bytes]: most writers make pages of 1 MiB."""
 _KEPT_METADATA = 64
 """Metadata of so many files is kept between chunks."""
 
@@ -267,13 +269,14 @@ class ParquetSource(Source):
 
     @property
     def block_nbytes(self) -> int:
-        """About what reading one block holds at its peak: the decoded block, and as much again while it is turned
-        into the schema's types [bytes]."""
-        most = max(
-            min(group.block_rows(self._limits), group.rows) * group.nbytes // max(group.rows, 1)
-            for group in self._groups
-        )
-        return 2 * most + _BUFFER * len(self._types)
+        """About what reading one block holds at its peak [bytes]: the decoded block, as much again while it is turned
+        into the schema's types, and of every column the page that is being decoded."""
+        most = pages = 0
+        for group in self._groups:
+            rows = min(group.block_rows(self._limits), group.rows)
+            most = max(most, rows * group.nbytes // max(group.rows, 1))
+            pages = max(pages, min(group.nbytes, _PAGES * len(self._types)))
+        return 2 * most + pages + _BUFFER * len(self._types)
 
     # --- the plan
 
