@@ -31,16 +31,17 @@ HERE = Path(__file__).parent
 PEERS: dict[str, tuple[str, list[str], str]] = {
     "polars": ("prepare_polars.py", [], "polars"),
     "polars-streaming": ("prepare_polars.py", ["--streaming"], "polars"),
+    "polars-plain": ("prepare_polars_plain.py", [], "polars"),
     "ray": ("prepare_ray.py", [], "ray.data"),
     "spark": ("prepare_spark.py", [], "pyspark"),
 }
 """For each peer its script, its options and the module that it needs."""
 
 REFERENCE = "polars"
-ORDERED = {"penstock", "polars", "polars-streaming"}
+ORDERED = {"penstock", "polars", "polars-streaming", "polars-plain"}
 """Those that keep the rows in order."""
 
-TOLERANCES = {"polars-streaming": 1e-5, "ray": 1e-5, "spark": 0.05}
+TOLERANCES = {"polars-streaming": 1e-5, "polars-plain": 1e-5, "ray": 1e-5, "spark": 0.05}
 """How far values may be from those of Polars, in standard deviations.
 
 Float32's rounding for those whose quantiles are exact; for Spark, whose bounds come from a sketch
@@ -64,6 +65,7 @@ def _has(python: str, module: str) -> bool:
 def _emptier(folder: Path) -> Callable[[], None]:
     def empty() -> None:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.with_name(folder.name + ".run"), ignore_errors=True)
 
     return empty
 

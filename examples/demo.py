@@ -1,4 +1,4 @@
-"""The main job on real data, as a user would type it: train, evaluate, predict. Each command is shown before it runs."""
+"""The main job on real data, as a user would type it: train, evaluate, predict; each command shown before it runs."""
 
 import shlex
 import shutil

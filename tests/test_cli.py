@@ -201,7 +201,7 @@ def test_wrong_values_end_with_2_before_anything_is_written(
         (["predict", "model", "others.csv", "--to", "p0", "--roles", "age=text"], 2, "UsageError"),
         (["prepare", "people.csv", "--config", "none.yaml", "--to", "p0"], 2, "ConfigError"),
         (["train", "people.csv", "--target", "salary", "--to", "none"], 1, "SchemaError"),
-        (["train", "people.csv", "--target", "bought", "--to", "model"], 2, "UsageError"),
+        (["train", "people.csv", "--target", "bought", "--to", "model"], 1, "RunError"),
     ],
 )
 def test_errors_are_told_in_words_and_as_json(call: Call, arguments: list[str], code: int, kind: str) -> None:
@@ -268,9 +268,14 @@ def test_train_says_what_it_decided_and_shows_what_came_of_it(call: Call, place:
     assert max(map(len, (out + err).splitlines())) <= 80
     assert load(place / "said").definition.model.max_rows == 300  # type: ignore[union-attr]
 
-    code, _, err = call(*arguments)
-    assert code == 2
-    assert "replace it with --restart" in err
+    times = {path: path.stat().st_mtime_ns for path in (place / "said").rglob("*")}
+    code, again, _ = call(*arguments)
+    assert code == 0
+    assert again == out, "the same command on a finished run opens what is there"
+    assert times == {path: path.stat().st_mtime_ns for path in (place / "said").rglob("*")}
+    code, _, err = call(*arguments, "--seed", "1")
+    assert code == 1
+    assert "begin anew with --restart" in err
     code, out, _ = call(*arguments, "--restart", "--holdout", "0", "--json", "-q")
     assert code == 0
     assert "evaluation" not in json.loads(out)
@@ -341,8 +346,8 @@ def test_rejected_rows_are_counted_shown_and_kept(call: Call, place: Path) -> No
     common = ["train", "dirty.csv", "--target", "bought", "--model", "linear", "--to", "dirty", "-q"]
     code, out, _ = call(*common)
     assert code == 0
-    assert "dirty.rejected.parquet" in out
-    rejected = pq.read_table(place / "dirty.rejected.parquet")
+    assert "dirty.run/rejected" in out
+    rejected = pq.read_table(place / "dirty.run" / "rejected")
     assert rejected.column("record").to_pylist() == [lines[5]]
 
     code, out, err = call(*common, "--restart", "--max-rejected", "0", "--json")
@@ -352,7 +357,7 @@ def test_rejected_rows_are_counted_shown_and_kept(call: Call, place: Path) -> No
 
     code, _, _ = call("train", "people.csv", *common[2:], "--restart")
     assert code == 0
-    assert not (place / "dirty.rejected.parquet").exists()
+    assert not (place / "dirty.run" / "rejected").exists()
 
 
 def test_several_files_and_test_files_are_taken(call: Call, place: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fitting by levels: as few scans as the statistics depend on one another, and the values that plain arithmetic gives."""
+"""Fitting by levels: as few scans as the statistics depend on one another, and the values that arithmetic gives."""
 
 import numpy as np
 import pyarrow as pa

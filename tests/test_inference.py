@@ -115,6 +115,12 @@ def test_a_weight_is_a_number_and_an_ignored_column_is_text() -> None:
     assert ignored["w"].type == pa.string()
 
 
+def test_a_group_is_compared_as_it_is_written() -> None:
+    inferred = {"id": Inferred(Role.integer, Role.integer, "r")}
+    schema = make_schema(("id",), inferred, {"id": Role.group}, text=frozenset(("id",)))
+    assert (schema["id"].kind, schema["id"].type) == (Role.category, pa.string())
+
+
 def test_a_key_made_the_target_is_what_its_values_are() -> None:
     inferred = {"id": Inferred(Role.key, Role.integer, "its name")}
     schema = make_schema(("id",), inferred, {"id": Role.target}, text=frozenset())

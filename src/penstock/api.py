@@ -23,7 +23,8 @@ from penstock.errors import UsageError
 from penstock.jobs.evaluate import evaluate
 from penstock.jobs.predict import predict
 from penstock.jobs.prepare import prepare
-from penstock.jobs.train import train
+from penstock.jobs.publish import absolute
+from penstock.jobs.train import train, train_to
 from penstock.model import Model, Target
 from penstock.resources import parse_bytes, resources
 from penstock.schema import Role, Schema
@@ -94,6 +95,7 @@ class Pipeline:
         target: the column to predict.
         seed: of everything random.
         holdout: the share of rows kept out of training, for evaluation.
+        read: how to read data that is given by its path, to fit and later to evaluate and predict.
 
     Example:
         >>> import penstock as ps
@@ -107,6 +109,7 @@ class Pipeline:
     target: str | None = None
     seed: int = 0
     holdout: float = 0.0
+    read: ReadOptions = ReadOptions()  # noqa: RUF009  frozen
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
@@ -122,13 +125,18 @@ class Pipeline:
         """
         if not isinstance(config, PipelineConfig):
             config = load_config(Path(config))
-        return cls(config.steps, config.model, config.target, config.seed, config.holdout)
+        return cls(config.steps, config.model, config.target, config.seed, config.holdout, config.read)
 
     @property
     def config(self) -> PipelineConfig:
         """The definition as it stands in a pipeline file."""
         return PipelineConfig(
-            steps=tuple(self.steps), model=self.model, target=self.target, seed=self.seed, holdout=self.holdout
+            steps=tuple(self.steps),
+            model=self.model,
+            target=self.target,
+            read=self.read,
+            seed=self.seed,
+            holdout=self.holdout,
         )
 
     def fit(
@@ -136,38 +144,56 @@ class Pipeline:
         data: Data,
         *,
         test: Data | None = None,
+        to: str | Path | None = None,
         memory: Bytes = None,
         cores: int | None = None,
         max_rejected: float | None = 0.01,
+        restart: bool = False,
         listener: Listener | None = None,
-        folder: Path | None = None,
     ) -> FittedPipeline:
         """Fit the steps and train the model.
 
         Args:
             data: the training rows.
             test: rows to judge the model on.
+            to: where to save the fitted pipeline, as a run: its ledger and rejected rows lie beside it in ``to.run``,
+                and the same call again opens what is there. None keeps it in memory; see `FittedPipeline.save`.
             memory: what the process may hold, such as "2GiB" or a number [bytes]; None for 60 % of what is free.
             cores: threads; None for all.
             max_rejected: the share of rows that may be rejected; None for any.
+            restart: replace the pipeline that is at ``to``.
             listener: who is told how it goes.
-            folder: where to lay down encoded rows while training; None for a temporary folder.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
         listener = listener or Silent()
-        with tempfile.TemporaryDirectory(prefix="penstock-", dir=folder) as temporary:
+        engine = _engine(memory, cores, listener)
+        source = _source(data, self.read)
+        known = self.target is not None and self.target in source.schema
+        labelled = source.with_roles({str(self.target): Role.target}) if known else source
+        judged_on = None if test is None else _source(test, self.read, labelled.schema)
+        if to is not None:
+            saved, run = train_to(
+                source,
+                self.config,
+                to=absolute(to),
+                engine=engine,
+                listener=listener,
+                test=judged_on,
+                max_rejected=max_rejected,
+                restart=restart,
+            )
+            return FittedPipeline(saved, _rejected(run.rejected))
+        with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
             place = Path(temporary)
-            engine = _engine(memory, cores, listener)
-            source = _source(data)
-            judged_on = None if test is None else _source(test, source.schema)
             trained = train(
                 source,
                 self.config,
                 engine=engine,
                 listener=listener,
                 folder=place,
+                rejected=place / "rejected",
                 test=judged_on,
                 max_rejected=max_rejected,
             )
@@ -192,7 +218,7 @@ class Pipeline:
         """
         listener = listener or Silent()
         return prepare(
-            _source(data),
+            _source(data, self.read),
             self.config,
             to=to,
             engine=_engine(memory, cores, listener),
@@ -259,7 +285,7 @@ class FittedPipeline:
             PenstockError: see its tree in `penstock.errors`.
         """
         return evaluate(
-            _source(data, self.schema),
+            _source(data, self._saved.config.read, self.schema),
             self._saved,
             engine=_engine(memory, cores, listener or Silent()),
             max_rejected=max_rejected,
@@ -309,7 +335,7 @@ class FittedPipeline:
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
-        source = _source(data, self.schema)
+        source = _source(data, self._saved.config.read, self.schema)
         engine = _engine(memory, cores, listener or Silent())
         if to is not None:
             return predict(
@@ -363,9 +389,11 @@ def _engine(memory: Bytes, cores: int | None, listener: Listener) -> Engine:
     return LocalEngine(resources(cores_asked=cores, memory_asked=asked), listener)
 
 
-def _source(data: Data, like: Schema | None = None) -> Source:
+def _source(data: Data, options: ReadOptions, like: Schema | None = None) -> Source:
     """The data as a source; read with the roles of an earlier schema, where there is one."""
-    source = data if isinstance(data, Source) else open_source(data, ReadOptions())
+    if like is not None and not isinstance(data, Source):
+        options = replace(options, roles={})  # the schema has them, and a column may be gone
+    source = data if isinstance(data, Source) else open_source(data, options)
     if like is None:
         return source
     return source.with_roles({field.name: field.kind for field in like if field.name in source.schema})

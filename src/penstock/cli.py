@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeAlias
 
 import typer
 
-from penstock import __version__
+import penstock
 from penstock.asked import Asked
 
 app = typer.Typer(
@@ -72,7 +72,7 @@ def options(
 ) -> None:
     """What stands before a command."""
     if version:
-        print(f"penstock {__version__}")
+        print(f"penstock {penstock.__version__}")
         raise typer.Exit
 
 

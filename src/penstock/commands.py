@@ -6,14 +6,13 @@ The outermost room, beside `cli.py`; loaded when a command runs.
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import penstock
 from penstock import registry
 from penstock.api import FittedPipeline, Pipeline, load
-from penstock.artifact import is_artifact
 from penstock.asked import Asked, option, share_of
 from penstock.batch import Count
 from penstock.config import PipelineConfig, keys_of, load_config
@@ -50,7 +49,6 @@ MOST_WEIGHTS = 5
 def train(terminal: Terminal, asked: Asked) -> None:
     """Fit, train, judge, save."""
     to = Path(asked.to)
-    _refuse_taken(to, asked.restart)
     config = _config(terminal, asked)
     if config.target is None:
         raise UsageError("no target to learn", expected="--target COLUMN, or target: COLUMN in a pipeline file")
@@ -60,13 +58,14 @@ def train(terminal: Terminal, asked: Asked) -> None:
     fitted = Pipeline.of(config).fit(
         source,
         test=asked.open(asked.test, config.read) if asked.test else None,
+        to=to,
         memory=nbytes,
         cores=asked.cores,
         max_rejected=most,
+        restart=asked.restart,
         listener=terminal,
     )
-    fitted.save(to, overwrite=asked.restart)
-    rejected = _keep_rejected(fitted, to)
+    rejected = to.with_name(to.name + ".run") / "rejected" if fitted.rejected.num_rows else None
     value = {"command": "train", "output": str(to.absolute()), "rejected": rejected and str(rejected), **fitted.summary}
     terminal.result(value, _trained(fitted, to, rejected))
 
@@ -125,15 +124,14 @@ def prepare(terminal: Terminal, asked: Asked) -> None:
 
 def doctor(terminal: Terminal, asked: Asked) -> None:
     """Say what is installed, and whether jobs can run here."""
-    from penstock import __version__
     from penstock.jobs.doctor import diagnose
 
     found = diagnose()
     tables = [findings_table(name, getattr(found, name)) for name in ("libraries", "extras", "machine", "checks")]
     verdict = "jobs can run here" if found.good else "something is missing: see above"
     terminal.result(
-        {"command": "doctor", "version": __version__, **found.to_json()},
-        [*tables, facts([(f"penstock {__version__}", verdict)])],
+        {"command": "doctor", "version": penstock.__version__, **found.to_json()},
+        [*tables, facts([(f"penstock {penstock.__version__}", verdict)])],
     )
     if not found.good:
         terminal.exit_code = FAILED
@@ -239,41 +237,7 @@ def _max_rejected(asked: Asked, config: PipelineConfig) -> float:
     return share_of(asked.max_rejected, "--max-rejected", whole=True)
 
 
-def _refuse_taken(to: Path, restart: bool) -> None:
-    """Refuse a place that is taken before the work, not after it."""
-    if not to.exists() or (to.is_dir() and not any(to.iterdir())) or (restart and is_artifact(to)):
-        return
-    saved = is_artifact(to)
-    raise UsageError(
-        "there is something of that name already",
-        where=str(to),
-        expected="a name that is free",
-        got="a saved model" if saved else "something that is no model",
-        remedy="save elsewhere with --to" + (", or replace it with --restart" if saved else ""),
-    )
-
-
 # ---------------------------------------------------------------------- what came of it
-
-
-def _keep_rejected(fitted: FittedPipeline, to: Path) -> Path | None:
-    """Write the rows that training rejected beside the model; what an earlier training left there goes."""
-    import pyarrow.parquet as pq
-
-    from penstock.durable import writing
-
-    path = to.with_name(to.name + ".rejected.parquet")
-    with writing(path):
-        if fitted.rejected.num_rows == 0:
-            path.unlink(missing_ok=True)
-            return None
-        temporary = path.with_name(f".{path.name}.new")
-        with temporary.open("wb") as file:
-            pq.write_table(fitted.rejected, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    return path
 
 
 def _trained(fitted: FittedPipeline, to: Path, rejected: Path | None) -> list[RenderableType]:

@@ -290,6 +290,8 @@ def _field(name: str, found: Inferred, asked: Role | None, is_text: bool) -> Fie
         kind = Role.category
     if role is Role.weight and not kind.is_numeric:
         kind = Role.number
+    if role is Role.group:
+        kind = Role.category  # groups are only compared: as they are written
     return Field(name, ROLE_TYPES[kind], role, reason, values=kind)
 
 

@@ -121,11 +121,15 @@ def lay_down(
     engine: Engine,
     listener: Listener,
     folder: Path,
+    rejected: Path,
     max_rejected: float | None,
 ) -> tuple[LaidDown, tuple[Receipt, ...]]:
-    """Encode all rows of a source and lay them down in ``folder``; the receipts hold the ledger of every row."""
+    """Encode all rows of a source and lay them down in ``folder``; rejected rows go to ``rejected``.
+
+    The receipts hold the ledger of every row.
+    """
     schema = features.put(Field(LABEL, _label_type(target), Role.target), Field(HASH, pa.uint64(), Role.ignored))
-    sink = PartsSink(folder / "encoded", folder / "rejected", folder / "unused", schema, kind="arrow", durable=False)
+    sink = PartsSink(folder / "encoded", rejected, folder / "unused", schema, kind="arrow", durable=False)
     encode = Then((transform, Learnable(target, features.names, seed)))
     task = Task("encode", source, tuple(columns), (Station(encode),), sink, max_rejected=max_rejected)
     receipts = tuple(engine.map(task))

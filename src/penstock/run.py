@@ -20,6 +20,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,7 +50,8 @@ class Run:
     Args:
         destination: the folder or file that the job makes; the run's folder is ``destination`` + ".run".
         identity: what makes two jobs the same job: command, configuration, seed, inputs' fingerprints.
-        restart: throw away what is there, an output included.
+        restart: begin anew; what an earlier run published stays until the new output takes its place.
+        replaceable: whether what is at ``destination`` may be replaced by a restart although no run made it.
 
     Raises:
         RunError: another process has the run; another job made it; or the output is there and is not of a run.
@@ -62,6 +64,7 @@ class Run:
         resources: Resources,
         *,
         restart: bool = False,
+        replaceable: bool = False,
     ) -> None:
         self.destination = destination
         self.folder = destination.with_name(destination.name + ".run")
@@ -76,9 +79,10 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / "lock").open("w")
         self._acquire()
+        replaces = restart and (replaceable or (self.folder / "run.json").exists())
         if restart:
             self._clear()
-        self._document = self._open_document()
+        self._document = self._open_document(replaces)
 
     # ------------------------------------------------------------------ opening
 
@@ -96,24 +100,22 @@ class Run:
             ) from error
 
     def _clear(self) -> None:
-        with writing(self.destination):
+        with writing(self.folder):
             for path in self.folder.iterdir():
                 if path.name == "lock":
                     continue
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-            if self.destination.is_dir():
-                shutil.rmtree(self.destination)
-            else:
-                self.destination.unlink(missing_ok=True)
 
-    def _open_document(self) -> dict[str, Any]:
+    def _open_document(self, replaces: bool) -> dict[str, Any]:
         path = self.folder / "run.json"
         if not path.exists():
-            self._refuse_foreign_output()
+            if not replaces:
+                self._refuse_foreign_output()
             document = {
                 "format": FORMAT,
                 "state": "running",
                 "started": _now(),
+                "replaces": replaces,
                 "identity": self._identity,
                 "versions": versions(),
                 "argv": sys.argv,
@@ -145,7 +147,7 @@ class Run:
                 "the output is there already, and no run of Penstock made it",
                 where=str(there),
                 expected="a name that is free",
-                remedy="write elsewhere with --to, or replace it with --restart",
+                remedy="write elsewhere with --to, or remove it yourself",
             )
 
     def _difference(self, before: Mapping[str, Any], key: str) -> str:
@@ -211,6 +213,10 @@ class Run:
             os.fsync(file.fileno())
         self._receipts[receipt.chunk] = receipt
 
+    def adopt(self, receipts: Iterable[Receipt]) -> None:
+        """Take in the ledger of a pass that does not go on where it was: it counts when the run is committed."""
+        self._receipts = {receipt.chunk: replace(receipt, parts=()) for receipt in receipts}
+
     @property
     def receipts(self) -> tuple[Receipt, ...]:
         """All receipts, in plan order."""
@@ -232,12 +238,18 @@ class Run:
                 rejected=[receipt.rejected.to_json() for receipt in self.receipts if receipt.rejected],
                 summary=summary,
             )
-        if self.parts.exists() or not self.destination.exists():
-            if self.destination.is_dir() and not any(self.destination.iterdir()):
-                self.destination.rmdir()
-            publish()
-            if self.parts.exists():  # merged into one file
-                shutil.rmtree(self.parts)
+        replaced = self.folder / "replaced"
+        with writing(self.destination):
+            if self.parts.exists() or not self.destination.exists():
+                if self.destination.is_dir() and not any(self.destination.iterdir()):
+                    self.destination.rmdir()
+                elif self.destination.exists() and self._document["replaces"] and not replaced.exists():
+                    self.destination.replace(replaced)
+                publish()
+                if self.parts.exists():  # merged into one file
+                    shutil.rmtree(self.parts)
+            if replaced.exists():
+                shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()
         self._put(state="committed", finished=_now())
 
     @property

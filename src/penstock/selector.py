@@ -78,6 +78,13 @@ def _match(pattern: str, schema: Schema) -> tuple[str, ...]:
 
 
 def _nothing_met(pattern: str, schema: Schema) -> SchemaError:
+    if pattern in KINDS or pattern == "features":
+        return SchemaError(
+            f"no column is {pattern}" if pattern in KINDS else "there is no feature",
+            expected="a feature with the role " + " or ".join(role.value for role in KINDS.get(pattern, ())),
+            got=", ".join(f"{field.name!r} ({field.role.value})" for field in schema.fields[:12]) or "no columns",
+            remedy="leave the step out, or give a column that role",
+        )
     near = difflib.get_close_matches(pattern, [*schema.names, *KINDS], n=1)
     remedy = f"did you mean {near[0]!r}?" if near else "name a column, a glob, or one of " + ", ".join(KINDS)
     shown = ", ".join(repr(name) for name in schema.names[:12]) + (", ..." if len(schema) > 12 else "")

@@ -92,11 +92,15 @@ class Evaluation:
         return {
             "rows": self.rows,
             "rejected": self.rejected,
-            "metrics": {name: None if math.isnan(value) else value for name, value in self.metrics.items()},
-            **self.details,
+            "metrics": {name: _plain(value) for name, value in self.metrics.items()},
+            **{name: _plain(value) for name, value in self.details.items()},
             "ledger": {
                 "total": total(self.counts).to_json(),
                 "steps": [count.to_json() for count in self.counts],
             },
             "seconds": round(self.seconds, 3),
         }
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,5 +1,6 @@
 """The main job on small tables, from Parquet: train, evaluate, predict, prepare, save and load."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,9 @@ def test_an_output_of_another_job_is_refused_and_restart_replaces_it(
     assert "id" in rows_of(tmp_path / "out").columns
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunError, match="no run of Penstock made it"):
-        fitted.predict(data, to=tmp_path / "mine")
+    for restart in (False, True):
+        with pytest.raises(RunError, match="no run of Penstock made it"):
+            fitted.predict(data, to=tmp_path / "mine", restart=restart)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
@@ -303,3 +305,30 @@ def test_outputs_are_the_same_bytes_for_any_cores_and_memory(
         fitted.predict(data, to=out, cores=cores, memory=memory)
         hashes.append([sha256(path) for path in sorted(out.iterdir())])
     assert hashes[0] == hashes[1] == hashes[2]
+
+
+def test_a_restart_that_fails_leaves_what_was_published(fitted: ps.FittedPipeline, data: Path, tmp_path: Path) -> None:
+    fitted.predict(data, to=tmp_path / "out")
+    before = rows_of(tmp_path / "out")
+    frame = rows_of(data).with_columns(x=pl.lit(float("inf")))
+    frame.write_parquet(tmp_path / "bad.parquet")
+    with pytest.raises(TooManyRejected):
+        fitted.predict(tmp_path / "bad.parquet", to=tmp_path / "out", restart=True)
+    assert rows_of(tmp_path / "out").equals(before)
+    fitted.predict(data, to=tmp_path / "out", keep=["id"], restart=True)
+    assert rows_of(tmp_path / "out").drop("id").equals(before)
+
+
+def test_a_training_as_a_run_keeps_its_ledger_and_is_not_done_twice(data: Path, tmp_path: Path) -> None:
+    pipeline = ps.Pipeline([ps.Drop(["score", "id"])], ps.Linear(), target="y")
+    first = pipeline.fit(data, to=tmp_path / "model")
+    assert ps.load(tmp_path / "model").predict(data).equals(first.predict(data))
+    assert first.rejected.num_rows == 3
+    document = json.loads((tmp_path / "model.run" / "run.json").read_text())
+    assert document["state"] == "committed"
+    assert sum(count["rejected"] for count in document["ledger"]) == 3
+    assert "linear" in document["identity"]["config"]
+    again = pipeline.fit(data, to=tmp_path / "model")
+    assert again.summary == first.summary
+    with pytest.raises(RunError, match="the same config as before"):
+        ps.Pipeline((), ps.Linear(), target="y").fit(data, to=tmp_path / "model")

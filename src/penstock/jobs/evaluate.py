@@ -12,7 +12,7 @@ from penstock import registry
 from penstock.artifact import Saved
 from penstock.batch import Batch, Count
 from penstock.engine import Engine, Station, Task, Transform
-from penstock.errors import UsageError
+from penstock.errors import DataError, UsageError
 from penstock.jobs.predict import predictor, require
 from penstock.model import Target
 from penstock.source import Source
@@ -88,6 +88,15 @@ def evaluate(
     details = {name: value.pop(name) for name in ("confusion_matrix", "classes", "roc_auc_error") if name in value}
     judged = int(value.pop("rows"))
     value.pop("unlabelled", None)
+    if not judged:
+        raise DataError(
+            "no row could be judged",
+            where="evaluate",
+            expected=f"rows with a value of {target.column!r}"
+            + (f" among {', '.join(map(repr, target.classes[:8]))}" if target.classes else ""),
+            got=", ".join(f"{c.rejected:,} rows rejected by {c.step!r}" for c in counts if c.rejected) or "no rows",
+            remedy="check the column, and that it is written as in training",
+        )
     return Evaluation(
         rows=judged,
         rejected=sum(count.rejected for count in counts),

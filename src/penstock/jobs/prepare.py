@@ -13,6 +13,7 @@ from penstock.jobs.publish import absolute, publish, summary_of
 from penstock.keeping import KeptSource
 from penstock.pipeline import FittedSteps
 from penstock.run import Run, digest_of, inputs_of
+from penstock.schema import Role
 from penstock.source import Source
 from penstock.step import Use
 from penstock.summary import Summary
@@ -38,6 +39,8 @@ def prepare(
         RunError: the output belongs to another job.
     """
     began = time.monotonic()
+    if config.target is not None and config.target in source.schema:
+        source = source.with_roles({config.target: Role.target})
     identity = {
         "command": "prepare",
         "config": dump_config(config),

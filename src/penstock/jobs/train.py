@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from penstock import artifact
 from penstock.artifact import Saved
-from penstock.config import PipelineConfig
+from penstock.config import PipelineConfig, dump_config
+from penstock.durable import replace_folder
 from penstock.engine import Engine, Listener, Transform
 from penstock.errors import DataError, ResourceError, SchemaError, UsageError
 from penstock.fitting import Fit, fit_steps
@@ -21,6 +24,7 @@ from penstock.keeping import KeptSource
 from penstock.materialize import lay_down
 from penstock.model import Model, Target
 from penstock.resources import held, show_bytes
+from penstock.run import Run, digest_of, inputs_of
 from penstock.schema import Role, Schema
 from penstock.sink import Receipt, ledger
 from penstock.source import Note, Source
@@ -57,6 +61,7 @@ def train(
     engine: Engine,
     listener: Listener,
     folder: Path,
+    rejected: Path,
     test: Source | None = None,
     max_rejected: float | None = None,
 ) -> Trained:
@@ -67,7 +72,8 @@ def train(
         config: steps, model, target, seed, share of rows held out.
         engine: what scans the data.
         listener: who is told what was decided.
-        folder: where encoded rows are laid down for the model; rejected rows stay in ``rejected`` of it.
+        folder: where encoded rows are laid down for the model.
+        rejected: where the rejected rows are written.
         test: rows to judge the model on; where there are none, the held-out rows are.
         max_rejected: the share of rows above which a pass is stopped.
 
@@ -113,6 +119,7 @@ def train(
         engine=engine,
         listener=listener,
         folder=folder,
+        rejected=rejected,
         max_rejected=max_rejected,
     )
     source.forget()
@@ -139,6 +146,55 @@ def train(
         }
     facts["seconds"] = {name: round(value, 3) for name, value in clock.laps.items()}
     return Trained(replace(saved, facts=facts), receipts, evaluation, clock.laps)
+
+
+def train_to(
+    source: Source,
+    config: PipelineConfig,
+    *,
+    to: Path,
+    engine: Engine,
+    listener: Listener,
+    test: Source | None = None,
+    max_rejected: float | None = None,
+    restart: bool = False,
+) -> tuple[Saved, Run]:
+    """`train`, as a run: the artifact at ``to``, the ledger and the rejected rows in the run's folder beside it.
+
+    The same command on a finished run opens what is there. A training that was stopped begins anew.
+
+    Raises:
+        RunError: what is at ``to`` belongs to another job.
+    """
+    identity = {
+        "command": "train",
+        "config": dump_config(config),
+        "schema": digest_of(source.schema.to_json()),
+        "inputs": inputs_of(source.fingerprints()),
+        "test": inputs_of(test.fingerprints()) if test else [],
+    }
+    with Run(to, identity, engine.resources, restart=restart, replaceable=artifact.is_artifact(to)) as run:
+        if run.committed:
+            return artifact.load(run.destination), run
+        if not run.committing:
+            work = run.folder / "work"
+            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(run.parts, ignore_errors=True)
+            trained = train(
+                source,
+                config,
+                engine=engine,
+                listener=listener,
+                folder=work,
+                rejected=run.rejected,
+                test=test,
+                max_rejected=max_rejected,
+            )
+            artifact.save(trained.saved, run.parts)
+            run.adopt(trained.receipts)
+            shutil.rmtree(work)
+        run.commit(lambda: replace_folder(run.parts, run.destination), {"command": "train"})
+        return artifact.load(run.destination), run
 
 
 class _Clock:

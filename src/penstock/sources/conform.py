@@ -6,8 +6,9 @@ Part of the sources. A row with several bad columns is rejected once, for the fi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -307,6 +308,28 @@ def rejected_table(path: str, rows: Iterable[RejectedRow]) -> pa.Table | None:
     )
 
 
-def as_json(record: dict[str, object]) -> str:
+def rejected_rows(raw: pa.RecordBatch, row: int, verdicts: Verdicts, names: Sequence[str]) -> Iterator[RejectedRow]:
+    """The rows that are rejected of a block that begins at ``row`` of its file, each with its columns as JSON."""
+    places = np.array(sorted(verdicts.rows), np.int64)
+    gone = raw.select(list(names)).take(pa.array(places))
+    shown = {name: _shown(gone.column(name)) for name in names}
+    for i, place in enumerate(places.tolist()):
+        verdict = verdicts.rows[place]
+        value = None if verdict.column is None else shown[verdict.column][i]
+        record = _as_json({name: shown[name][i] for name in names})
+        yield RejectedRow(row + place, None, verdict, None if value is None else str(value), record)
+
+
+def _shown(values: pa.Array) -> list[Any]:
+    """Values as JSON knows them, or as Python shows them; bytes that are no text with backslash escapes."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if is_text(values.type):
+        raw = pc.cast(values, pa.large_binary()).to_pylist()
+        return [None if value is None else value.decode("utf-8", "backslashreplace") for value in raw]
+    return list(values.cast(pa.string()).to_pylist() if pa.types.is_temporal(values.type) else values.to_pylist())
+
+
+def _as_json(record: dict[str, object]) -> str:
     """A row as one line of JSON; bytes and other odd values as Python shows them."""
     return json.dumps(record, ensure_ascii=False, default=str)

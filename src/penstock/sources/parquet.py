@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from penstock.batch import Batch, Count, RowKeys
@@ -24,13 +22,12 @@ from penstock.schema import ROLE_TYPES, Field, Role, Schema
 from penstock.source import Chunk, Fingerprint, Note, ReadOptions, Source
 from penstock.sources.conform import (
     STEP,
-    RejectedRow,
     Verdicts,
     Wanted,
-    as_json,
     can_conform,
     conform,
     is_text,
+    rejected_rows,
     rejected_table,
 )
 from penstock.sources.files import DataFile, DataFiles, Limits, unreadable
@@ -363,30 +360,9 @@ class ParquetSource(Source):
         return Batch(
             block.filter(pa.array(kept)),
             keys.take(kept),
-            rejected_table(file.key, _rejected_rows(raw, row, verdicts, checked.names)),
+            rejected_table(file.key, rejected_rows(raw, row, verdicts, checked.names)),
             (Count(STEP, rows_in=count, out=count - gone, rejected=gone),),
         )
-
-
-def _rejected_rows(raw: pa.RecordBatch, row: int, verdicts: Verdicts, names: Sequence[str]) -> Iterator[RejectedRow]:
-    places = np.array(sorted(verdicts.rows), np.int64)
-    gone = raw.select(list(names)).take(pa.array(places))
-    shown = {name: _shown(gone.column(name)) for name in names}
-    for i, place in enumerate(places.tolist()):
-        verdict = verdicts.rows[place]
-        value = None if verdict.column is None else shown[verdict.column][i]
-        record = as_json({name: shown[name][i] for name in names})
-        yield RejectedRow(row + place, None, verdict, None if value is None else str(value), record)
-
-
-def _shown(values: pa.Array) -> list[Any]:
-    """Values as JSON knows them, or as Python shows them; bytes that are no text with backslash escapes."""
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if is_text(values.type):
-        raw = pc.cast(values, pa.large_binary()).to_pylist()
-        return [None if value is None else value.decode("utf-8", "backslashreplace") for value in raw]
-    return list(values.cast(pa.string()).to_pylist() if pa.types.is_temporal(values.type) else values.to_pylist())
 
 
 def _only_plain(column: Any) -> bool:
