@@ -23,7 +23,7 @@ from penstock.config import (
     share,
 )
 from penstock.config_text import MOST_CHARACTERS, block, parse
-from penstock.errors import ConfigError, UsageError
+from penstock.errors import ConfigError, SchemaError, UsageError
 from penstock.models.boosted import BoostedTrees
 from penstock.models.linear import Linear
 from penstock.schema import Role
@@ -460,3 +460,20 @@ def test_every_model_of_the_registry_can_stand_in_a_file(name: str) -> None:
     model = parse_config(f"model: {name}", "penstock.yaml").model
     assert model is not None
     assert model.name == name
+
+
+def test_an_error_of_a_step_names_its_line_in_the_file(tmp_path: Path) -> None:
+    """The columns of a step are known only when it meets data; the line is still said."""
+    import penstock as ps
+
+    (tmp_path / "rows.csv").write_text("age,city\n" + "".join(f"{i},x{i % 3}\n" for i in range(50)))
+    path = tmp_path / "p.yaml"
+    path.write_text("steps:\n  - standardize: age\n  - standardize: aeg\n")
+    with pytest.raises(SchemaError) as caught:
+        ps.Pipeline.of(path).prepare(tmp_path / "rows.csv", to=tmp_path / "out")
+    assert caught.value.where == f"{path}:3: step 'standardize'"
+    assert "did you mean 'age'?" in str(caught.value)
+    path.write_text("steps:\n  - standardize: city\n")
+    with pytest.raises(SchemaError) as caught:
+        ps.Pipeline.of(path).prepare(tmp_path / "rows.csv", to=tmp_path / "out")
+    assert caught.value.where.startswith(f"{path}:2: step 'standardize'")

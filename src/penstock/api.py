@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias, overload
 
@@ -96,6 +96,7 @@ class Pipeline:
         seed: of everything random.
         holdout: the share of rows kept out of training, for evaluation.
         read: how to read data that is given by its path, to fit and later to evaluate and predict.
+        places: where each step is defined in a pipeline file, for messages.
 
     Example:
         >>> import penstock as ps
@@ -110,6 +111,7 @@ class Pipeline:
     seed: int = 0
     holdout: float = 0.0
     read: ReadOptions = ReadOptions()  # noqa: RUF009  frozen
+    places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
@@ -125,7 +127,7 @@ class Pipeline:
         """
         if not isinstance(config, PipelineConfig):
             config = load_config(Path(config))
-        return cls(config.steps, config.model, config.target, config.seed, config.holdout, config.read)
+        return cls(config.steps, config.model, config.target, config.seed, config.holdout, config.read, config.places)
 
     @property
     def config(self) -> PipelineConfig:
@@ -137,6 +139,7 @@ class Pipeline:
             read=self.read,
             seed=self.seed,
             holdout=self.holdout,
+            places=self.places,
         )
 
     def fit(

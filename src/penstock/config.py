@@ -55,6 +55,7 @@ class PipelineConfig:
     Example:
         >>> PipelineConfig(target="income", holdout=0.1).seed
         0
+        places: where each step is defined, as file and line; for messages.
     """
 
     steps: tuple[Step, ...] = ()
@@ -64,6 +65,7 @@ class PipelineConfig:
     seed: int = 0
     holdout: float = 0.0
     max_rejected: float = 0.01
+    places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not -(2**63) <= self.seed < 2**63:

@@ -62,6 +62,8 @@ class PipelineFile:
         for key, node in entries.items():
             if key == "steps":
                 values[key] = self._steps(node)
+                items = node.value if isinstance(node.value, list) else []
+                values["places"] = tuple(f"{self.where}:{item.line}" for item in items)
             elif key == "model":
                 values[key] = None if node.value is None else self.definition("models", node)
             elif key == "read":

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ class HashedFile(io.RawIOBase):
     def discard(self) -> None:
         """Remove the file; what a format's writer still has to say at its end goes nowhere."""
         self._discarded = True
-        self._file.close()
+        with suppress(OSError):  # on a full disk, what it still buffers can't be written
+            self._file.close()
         self.path.unlink(missing_ok=True)
 
     def close(self) -> None:

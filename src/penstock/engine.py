@@ -64,6 +64,17 @@ class Figures:
     waiting: Mapping[str, float] = field(default_factory=dict)
     finished: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """What is worth keeping of a finished pass, as JSON values."""
+        return {
+            "pass": self.title,
+            "rows": self.rows,
+            "seconds": round(self.seconds, 3),
+            "busy": {stage: round(seconds, 3) for stage, seconds in self.busy.items()},
+            "waiting": {reason: round(seconds, 3) for reason, seconds in self.waiting.items()},
+            "held": self.held,
+        }
+
 
 class Listener(Protocol):
     """Who is told how a job goes. Called from the thread that runs the job, a few times a second."""
@@ -128,9 +139,14 @@ class Engine(ABC):
     """What maps and folds. The law for all of them: same task, same bytes, for any number of workers.
 
     Checked by `penstock.testing.check_engine`.
+
+    Attributes:
+        resources: what it may use.
+        passes: the figures of every pass it has finished.
     """
 
     resources: Resources
+    passes: list[Figures]
 
     @abstractmethod
     def map(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Iterator[Receipt]:

@@ -99,6 +99,7 @@ class Executor:
         self._busy = dict.fromkeys(("plan", "read", "map", "take"), 0.0)
         self._waiting = dict.fromkeys(("memory", "work"), 0.0)
         self._start = time.monotonic()
+        self._ended: float | None = None
         self._base = held()
 
     # ------------------------------------------------------------------ the caller's side
@@ -121,6 +122,7 @@ class Executor:
             for thread in threads:
                 thread.join()
             self._abandon()
+            self._ended = time.monotonic()
             self._listener.progressed(self.figures(finished=True))
 
     def figures(self, *, finished: bool = False) -> Figures:
@@ -132,7 +134,7 @@ class Executor:
             total_bytes=self._task.source.planned_nbytes,
             in_flight=self._in_flight,
             held=held(),
-            seconds=time.monotonic() - self._start,
+            seconds=(self._ended or time.monotonic()) - self._start,
             busy=dict(self._busy),
             waiting=dict(self._waiting),
             finished=finished,
@@ -161,7 +163,10 @@ class Executor:
                 return
 
     def _refuse_what_cannot_fit(self) -> None:
-        now = held()
+        if self._base + _WORKING * self._block > self._resources.memory:
+            give_back()  # what an earlier pass has left in the allocators
+            self._base = held()
+        now = self._base
         need = now + _WORKING * self._block
         if need > self._resources.memory:
             raise ResourceError(

@@ -8,13 +8,14 @@ dependencies have levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.batch import Count
 from penstock.engine import Engine, Listener, Station, Task, Transform
-from penstock.errors import DataError
+from penstock.errors import DataError, PenstockError
 from penstock.fusion import Chain
 from penstock.pipeline import FittedSteps, labels_of, refit
 from penstock.schema import Schema
@@ -93,7 +94,14 @@ class _Walk:
 class _Fit:
     """A fit under way."""
 
-    def __init__(self, steps: Sequence[Step], schema: Schema, extend: Callable[[Schema], Sequence[Step]]) -> None:
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        schema: Schema,
+        extend: Callable[[Schema], Sequence[Step]],
+        places: Sequence[str],
+    ) -> None:
+        self._places = places
         self.given = len(steps)
         self.steps = list(steps)
         self.incoming = schema
@@ -109,19 +117,32 @@ class _Fit:
         before: dict[int, _Walk] = {}  # the walk as it was before each step that will be fitted after this scan
         place = 0
         while place < len(self.steps) or self._lengthen(walk.schema):
-            step = self.steps[place]
-            touched = step.touches(walk.schema)
-            if self.fitted[place] is None:
-                here = replace(walk, pending=dict(walk.pending), versions=dict(walk.versions))
-                if self._gather(scan, place, walk, before):
-                    before[place] = here
-                self._fit_if_known(place, walk.schema)
+            with self._blaming(place):
+                touched = self.steps[place].touches(walk.schema)
+                if self.fitted[place] is None:
+                    here = replace(walk, pending=dict(walk.pending), versions=dict(walk.versions))
+                    if self._gather(scan, place, walk, before):
+                        before[place] = here
+                    self._fit_if_known(place, walk.schema)
             fitted = self.fitted[place]
             walk.passed(place, touched, fitted)
             if fitted is None and (touched.removes or any(name not in walk.schema for name in touched.writes)):
                 return scan  # what comes out is not known yet: further steps can't say what they meet
             place += 1
         return scan
+
+    @contextmanager
+    def _blaming(self, place: int) -> Iterator[None]:
+        """Say which step an error is about, and where that is defined."""
+        try:
+            yield
+        except PenstockError as error:
+            name = self.steps[place].name
+            parts = [self._places[place] if place < len(self._places) else "", error.where]
+            if f"step {name!r}" not in error.where:
+                parts.insert(1, f"step {name!r}")
+            error.where = ": ".join(part for part in parts if part)
+            raise
 
     def _lengthen(self, schema: Schema) -> bool:
         if self._extend is None:
@@ -235,6 +256,7 @@ def fit_steps(
     row_columns: Sequence[str] = (),
     extra: Sequence[Statistic[Any]] = (),
     max_rejected: float | None = None,
+    places: Sequence[str] = (),
 ) -> Fit:
     """Fit steps to a source, in as few scans as their dependencies have levels.
 
@@ -248,12 +270,13 @@ def fit_steps(
         row_columns: the columns that ``rows`` reads.
         extra: statistics of the raw columns, collected in the first scan.
         max_rejected: the share of rows above which the fit is stopped.
+        places: where each of ``steps`` is defined, for messages.
 
     Raises:
         SchemaError: a step meets no column.
         DataError: a step can't be fitted to what is there.
     """
-    fit = _Fit(steps, source.schema, extend)
+    fit = _Fit(steps, source.schema, extend, places)
     found: tuple[Statistic[Any], ...] = ()
     ledgers: list[tuple[Count, ...]] = []
     while True:
@@ -286,7 +309,9 @@ def fit_steps(
         return Fit(fitted, found, tuple(ledgers))
     # The further steps were chosen from a schema that the fit has changed since: choose them again.
     chosen = (*fit.steps[: fit.given], *own)
-    more = fit_steps(chosen, source, engine, listener, rows=rows, row_columns=row_columns, max_rejected=max_rejected)
+    more = fit_steps(
+        chosen, source, engine, listener, rows=rows, row_columns=row_columns, max_rejected=max_rejected, places=places
+    )
     return replace(more, extra=found, counts=(*ledgers, *more.counts))
 
 

@@ -21,7 +21,9 @@ from penstock.source import Chunk, Fingerprint, Source
 MOST_BYTES = 512 * 2**20
 """The most that is kept, however much memory there is [bytes]."""
 SHARE = 0.25
-"""The most that is kept, of the memory that is still free when the job begins."""
+"""The most that is kept, of the memory that is still free when the job begins and that its work does not need."""
+WORK = 9
+"""What the work on blocks needs, in blocks: three of them under way, each read, mapped and encoded."""
 
 
 @dataclass
@@ -51,7 +53,8 @@ class KeptSource(Source):
 
     def __init__(self, source: Source, memory: int) -> None:
         self._source = source
-        self._budget = int(min(MOST_BYTES, max(0, memory - held()) * SHARE))
+        spare = memory - held() - WORK * source.block_nbytes
+        self._budget = int(min(MOST_BYTES, max(0, spare) * SHARE))
         self._lock = threading.Lock()
         self._kept: dict[int, _Kept] = {}
         self.schema = source.schema

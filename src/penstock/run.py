@@ -14,6 +14,7 @@ import datetime
 import fcntl
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -129,6 +130,9 @@ class Run:
             for key in sorted({*document.get("identity", {}), *self._identity})
             if document.get("identity", {}).get(key) != self._identity.get(key)
         ]
+        if changed and document["state"] == "running" and not (self.folder / "progress.jsonl").exists():
+            self._clear()  # an earlier try ended before any of its work was done: there is nothing to protect
+            return self._open_document(bool(document["replaces"]))
         if changed:
             raise RunError(
                 "this output belongs to another job",
@@ -156,7 +160,11 @@ class Run:
             new = {item["path"]: item for item in self._identity.get(key, [])}
             names = [path for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
             return "inputs that differ: " + ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        return f"{key}: {_short(before.get(key))} before, {_short(self._identity.get(key))} now"
+        old, new = before.get(key), self._identity.get(key)
+        if isinstance(old, str) and isinstance(new, str):
+            pairs = itertools.zip_longest(old.splitlines(), new.splitlines(), fillvalue="")
+            old, new = next((pair for pair in pairs if pair[0] != pair[1]), (old, new))
+        return f"{key}: {_short(old)} before, {_short(new)} now"
 
     def _read_progress(self) -> Iterator[Receipt]:
         path = self.folder / "progress.jsonl"

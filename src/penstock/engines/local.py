@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from penstock.batch import Count, add_counts
-from penstock.engine import Engine, Folded, Listener, Resources, Silent, Task, check_rejected
+from penstock.engine import Engine, Figures, Folded, Listener, Resources, Silent, Task, check_rejected
 from penstock.executor import Done, Executor
 from penstock.sink import Receipt
 from penstock.source import Chunk
@@ -19,6 +19,7 @@ class LocalEngine(Engine):
     def __init__(self, resources: Resources, listener: Listener | None = None) -> None:
         self.resources = resources
         self.listener: Listener = listener or Silent()
+        self.passes: list[Figures] = []
 
     def map(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Iterator[Receipt]:
         """Read, transform and write the chunks; receipts come in plan order."""
@@ -40,7 +41,8 @@ class LocalEngine(Engine):
 
     def _run(self, task: Task, chunks: Iterable[Chunk] | None) -> Iterator[Done]:
         counts: tuple[Count, ...] = ()
-        run = Executor(task, self.resources, self.listener).run(chunks)
+        executor = Executor(task, self.resources, self.listener)
+        run = executor.run(chunks)
         try:
             for done in run:
                 counts = add_counts(counts, done.receipt.counts)
@@ -50,4 +52,5 @@ class LocalEngine(Engine):
             close = getattr(run, "close", None)
             if close is not None:
                 close()
+            self.passes.append(executor.figures(finished=True))
         check_rejected(task, counts, early=False)

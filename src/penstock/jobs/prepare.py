@@ -78,6 +78,6 @@ def _fitted(
     folder = run.folder / "fitted"
     if artifact.is_artifact(folder):
         return artifact.load(folder).steps
-    fit = fit_steps(config.steps, source, engine, listener, max_rejected=max_rejected)
+    fit = fit_steps(config.steps, source, engine, listener, max_rejected=max_rejected, places=config.places)
     artifact.save(artifact.Saved(config, fit.steps), folder)
     return fit.steps

@@ -51,7 +51,9 @@ def publish(
             run.record(receipt)
         check_rejected(task, ledger(run.receipts), early=False)
         _refuse_changed(source, before)
-    run.commit(lambda: sink.commit(run.receipts), {"command": command, "seconds": time.monotonic() - began})
+    passes = [figures.to_json() for figures in engine.passes]
+    took = round(time.monotonic() - began, 3)
+    run.commit(lambda: sink.commit(run.receipts), {"command": command, "seconds": took, "passes": passes})
     return summary_of(run, command, time.monotonic() - began, resumed=resumed)
 
 

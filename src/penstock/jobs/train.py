@@ -101,6 +101,7 @@ def train(
         row_columns=(column,),
         extra=extra,
         max_rejected=max_rejected,
+        places=config.places,
     )
     clock.lap("fit")
     target = Target(column, task, _classes(fit, column))
@@ -144,6 +145,7 @@ def train(
             "on": "test data" if test is not None else f"{config.holdout:.0%} of the rows, held out",
             **evaluation.to_json(),
         }
+    facts["passes"] = [figures.to_json() for figures in engine.passes]
     facts["seconds"] = {name: round(value, 3) for name, value in clock.laps.items()}
     return Trained(replace(saved, facts=facts), receipts, evaluation, clock.laps)
 
