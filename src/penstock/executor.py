@@ -30,7 +30,7 @@ from typing import Any
 from penstock.batch import Batch, Count, add_counts
 from penstock.engine import Figures, Listener, Resources, Silent, Station, Task
 from penstock.errors import ResourceError
-from penstock.resources import give_back, held, show_bytes
+from penstock.resources import give_back, held, keep_freed_memory, show_bytes
 from penstock.sink import Receipt, Writer
 from penstock.source import Chunk
 from penstock.statistic import Statistic
@@ -107,6 +107,7 @@ class Executor:
     def run(self, chunks: Iterable[Chunk] | None = None) -> Iterator[Done]:
         """Run the task over these chunks (None for all of the source); finished chunks come in plan order."""
         self._refuse_what_cannot_fit()
+        keep_freed_memory()
         self._plan = iter(self._task.source.chunks() if chunks is None else chunks)
         threads = [
             threading.Thread(target=self._work, name=f"penstock-{i}", daemon=True) for i in range(self._resources.cores)
