@@ -12,6 +12,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from penstock.engine import Resources
 from penstock.errors import UsageError
@@ -116,7 +117,7 @@ def resources(*, cores_asked: int | None = None, memory_asked: int | None = None
 
 
 @cache
-def _libc(name: str) -> object | None:
+def _libc(name: str) -> Any:
     if not sys.platform.startswith("linux"):
         return None
     try:

@@ -160,11 +160,11 @@ class Run:
             new = {item["path"]: item for item in self._identity.get(key, [])}
             names = [path for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
             return "inputs that differ: " + ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        old, new = before.get(key), self._identity.get(key)
-        if isinstance(old, str) and isinstance(new, str):
-            pairs = itertools.zip_longest(old.splitlines(), new.splitlines(), fillvalue="")
-            old, new = next((pair for pair in pairs if pair[0] != pair[1]), (old, new))
-        return f"{key}: {_short(old)} before, {_short(new)} now"
+        was, now = before.get(key), self._identity.get(key)
+        if isinstance(was, str) and isinstance(now, str):
+            pairs = itertools.zip_longest(was.splitlines(), now.splitlines(), fillvalue="")
+            was, now = next((pair for pair in pairs if pair[0] != pair[1]), (was, now))
+        return f"{key}: {_short(was)} before, {_short(now)} now"
 
     def _read_progress(self) -> Iterator[Receipt]:
         path = self.folder / "progress.jsonl"

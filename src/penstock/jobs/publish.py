@@ -8,11 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from penstock.batch import Count
 from penstock.engine import Engine, Station, Task, Transform, check_rejected
-from penstock.errors import ChangedError
 from penstock.run import Run
 from penstock.schema import Schema
 from penstock.sink import ledger
@@ -46,27 +44,13 @@ def publish(
     resumed = run.done_before
     if not run.committing:
         task = Task(command, source, tuple(columns), (Station(transform),), sink, max_rejected)
-        before = source.fingerprints()
         for receipt in engine.map(task, run.remaining(source.chunks())):
             run.record(receipt)
         check_rejected(task, ledger(run.receipts), early=False)
-        _refuse_changed(source, before)
     passes = [figures.to_json() for figures in engine.passes]
     took = round(time.monotonic() - began, 3)
     run.commit(lambda: sink.commit(run.receipts), {"command": command, "seconds": took, "passes": passes})
     return summary_of(run, command, time.monotonic() - began, resumed=resumed)
-
-
-def _refuse_changed(source: Source, before: Sequence[Any]) -> None:
-    for old, new in zip(before, source.fingerprints(), strict=True):
-        if (old.size, old.digest) != (new.size, new.digest):
-            raise ChangedError(
-                "an input changed while it was read",
-                where=new.path,
-                expected=f"{old.size} bytes, as at the start",
-                got=f"{new.size} bytes of other content",
-                remedy="wait until it is complete, then run the command with --restart",
-            )
 
 
 def summary_of(run: Run, command: str, seconds: float, *, resumed: int = 0, already: bool = False) -> Summary:

@@ -69,7 +69,7 @@ class Progress:
     def _tell(self, *, finished: bool) -> None:
         self._listener.progressed(
             Figures(
-                "train",
+                "train, all passes",
                 rows=self._rows,
                 total_rows=self._total,
                 held=held(),

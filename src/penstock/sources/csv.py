@@ -118,6 +118,13 @@ class CsvSource(Source):
         return tuple(file.fingerprint for file in self._files)
 
     @property
+    def planned_nbytes(self) -> int | None:
+        """Of all chunks together; unknown for compressed files, whose size says little [bytes]."""
+        if any(file.compression for file in self._files):
+            return None
+        return self._weight(self.nbytes)
+
+    @property
     def block_nbytes(self) -> int:
         """About what reading one block holds at its peak [bytes]: its bytes, the texts parsed from them, the typed
         columns, and one column more while it is cast."""

@@ -265,6 +265,11 @@ class ParquetSource(Source):
         return tuple(file.fingerprint for file in self._files)
 
     @property
+    def planned_nbytes(self) -> int | None:
+        """Of all chunks together [bytes]."""
+        return sum(chunk.nbytes for chunk in self._plan)
+
+    @property
     def block_nbytes(self) -> int:
         """About what reading one block holds at its peak [bytes]: the decoded block, as much again while it is turned
         into the schema's types, and of every column the page that is being decoded."""
