@@ -1,0 +1,64 @@
+"""What the README and the examples show is true: it runs as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock.config import load_config, parse_config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with the examples where the README has them."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_python_of_the_readme_runs(place: Path) -> None:
+    (code,) = blocks("python")
+    (place / "snippet.py").write_text(code)
+    done = subprocess.run([sys.executable, "snippet.py"], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 0.92
+    assert (place / "out").is_dir()
+    assert (place / "saved" / "manifest.json").is_file()
+
+
+def test_the_pipeline_file_of_the_readme_is_one() -> None:
+    (text,) = blocks("yaml")
+    config = parse_config(text, "README.md")
+    assert [step.name for step in config.steps] == ["impute", "clip", "standardize", "one_hot"]
+
+
+def test_the_commands_and_names_of_the_readme_exist() -> None:
+    from penstock import registry
+
+    for line in re.findall(r"^Steps: (.*?)\. Models: (.*?)\.", README, re.DOTALL | re.MULTILINE)[0]:
+        for name in re.findall(r"`([a-z_]+)`", line):
+            assert name in registry.names("steps") + registry.names("models")
+    for option in set(re.findall(r"`(--[a-z-]+)`", README)):
+        shown = subprocess.run(
+            [sys.executable, "-m", "penstock", "train", "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        assert option in shown
+
+
+@pytest.mark.parametrize("name", ["adult.yaml", "prepare.yaml"])
+def test_an_example_is_a_pipeline_file(name: str) -> None:
+    assert load_config(ROOT / "examples" / name).target == "income"
+
+
+def test_the_example_of_preparing_runs(place: Path) -> None:
+    command = "prepare examples/data/adult/train.csv.gz --config examples/prepare.yaml --to prepared --json --quiet"
+    done = subprocess.run([sys.executable, "-m", "penstock", *command.split()], capture_output=True, check=True)
+    assert b'"rows": 32561' in done.stdout
