@@ -463,7 +463,7 @@ def test_a_job_that_is_stopped_goes_on_by_the_same_command(tmp_path: Path, stop:
         child.send_signal(stop)
         out, err = child.communicate(timeout=60)
     assert (child.returncode, out) == (1, ""), err
-    assert "stopped; the same command goes on where it was" in err
+    assert "stopped; finished chunks are kept, and the same command goes on from there" in err
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
     done = process(*arguments, "-q", "--json", folder=tmp_path)

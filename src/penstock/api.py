@@ -28,7 +28,7 @@ from penstock.jobs.train import train, train_to
 from penstock.model import Model, Target
 from penstock.resources import parse_bytes, resources
 from penstock.schema import Role, Schema
-from penstock.source import ReadOptions, Source
+from penstock.source import Note, ReadOptions, Source
 from penstock.sources.files import open_source
 from penstock.step import Step
 from penstock.summary import Evaluation, Summary
@@ -115,6 +115,11 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
+        for step in self.steps:
+            if not isinstance(step, Step):
+                raise _not_one(step, "step", "penstock.Standardize(penstock.numeric())")
+        if self.model is not None and not isinstance(self.model, Model):
+            raise _not_one(self.model, "model", "penstock.BoostedTrees()")
         if not 0 <= self.holdout < 1:
             raise UsageError("not a share", where="holdout", expected="from 0 to below 1", got=str(self.holdout))
 
@@ -187,7 +192,8 @@ class Pipeline:
                 max_rejected=max_rejected,
                 restart=restart,
             )
-            return FittedPipeline(saved, _rejected(run.rejected))
+            timings = {name: run.document["summary"].get(name, {}) for name in ("passes", "seconds")}
+            return FittedPipeline(saved, _rejected(run.rejected), timings)
         with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
             place = Path(temporary)
             trained = train(
@@ -200,7 +206,7 @@ class Pipeline:
                 test=judged_on,
                 max_rejected=max_rejected,
             )
-            return FittedPipeline(trained.saved, _rejected(place / "rejected"))
+            return FittedPipeline(trained.saved, _rejected(place / "rejected"), trained.timings)
 
     def prepare(
         self,
@@ -238,8 +244,11 @@ class FittedPipeline:
         rejected: the rows that training rejected, with their reasons.
     """
 
-    def __init__(self, saved: Saved, rejected: pa.Table | None = None) -> None:
+    def __init__(
+        self, saved: Saved, rejected: pa.Table | None = None, timings: Mapping[str, Any] | None = None
+    ) -> None:
         self._saved = saved
+        self._timings = dict(timings or {})
         self.rejected = REJECTED.empty_table() if rejected is None else rejected
 
     def __repr__(self) -> str:
@@ -265,8 +274,8 @@ class FittedPipeline:
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        """What it was fitted on and how well it did, as JSON values."""
-        return self._saved.facts
+        """What it was fitted on and how well it did, as JSON values; of a training also what took how long."""
+        return {**self._saved.facts, **self._timings}
 
     @property
     def definition(self) -> Pipeline:
@@ -346,7 +355,10 @@ class FittedPipeline:
             )
         with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
             whole = Path(temporary) / "predictions.arrow"
-            predict(source, self._saved, to=whole, keep=keep, engine=engine, max_rejected=max_rejected)
+            done = predict(source, self._saved, to=whole, keep=keep, engine=engine, max_rejected=max_rejected)
+            bad = sum(count.rejected for count in done.counts)
+            if bad and listener is not None:
+                listener.said(Note("rejected", f"{bad:,} rows are not in the table", "see them with to=FOLDER"))
             with pa.OSFile(str(whole), "rb") as file:
                 return pa.ipc.open_file(file).read_all()
 
@@ -387,6 +399,11 @@ def load(folder: str | Path) -> FittedPipeline:
     return FittedPipeline(artifact.load(Path(folder)))
 
 
+def _not_one(got: object, what: str, example: str) -> UsageError:
+    remedy = "call it: it is a class" if isinstance(got, type) else ""
+    return UsageError(f"not a {what}", where="Pipeline", expected=f"such as {example}", got=repr(got), remedy=remedy)
+
+
 def _engine(memory: Bytes, cores: int | None, listener: Listener) -> Engine:
     asked = parse_bytes(memory) if isinstance(memory, str) else memory
     return LocalEngine(resources(cores_asked=cores, memory_asked=asked), listener)
@@ -394,6 +411,14 @@ def _engine(memory: Bytes, cores: int | None, listener: Listener) -> Engine:
 
 def _source(data: Data, options: ReadOptions, like: Schema | None = None) -> Source:
     """The data as a source; read with the roles of an earlier schema, where there is one."""
+    items = data if isinstance(data, (list, tuple)) else [data]
+    if not isinstance(data, Source) and not all(isinstance(item, (str, Path)) for item in items):
+        raise UsageError(
+            "not data that can be read",
+            expected="a path, a glob, a folder, a list of paths, or what penstock.read gave",
+            got=type(data).__name__,
+            remedy="write it to a Parquet file, and give its path",
+        )
     if like is not None and not isinstance(data, Source):
         options = replace(options, roles={})  # the schema has them, and a column may be gone
     source = data if isinstance(data, Source) else open_source(data, options)

@@ -194,8 +194,8 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) 
 _INTERRUPTED = 130
 """What Typer makes of Ctrl-C before a command has begun; not one of our exit codes."""
 _STOPPED = {
-    "prepare": "stopped; the same command goes on where it was",
-    "predict": "stopped; the same command goes on where it was",
+    "prepare": "stopped; finished chunks are kept, and the same command goes on from there",
+    "predict": "stopped; finished chunks are kept, and the same command goes on from there",
 }
 
 

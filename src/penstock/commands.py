@@ -143,7 +143,7 @@ def doctor(terminal: Terminal, asked: Asked) -> None:
 def _open(terminal: Terminal, asked: Asked, config: PipelineConfig) -> Source:
     """The data, what was inferred of them said, and the target made known: it is no feature for any step."""
     source = asked.open(asked.data, config.read)
-    if config.target is not None:
+    if config.target is not None and config.target in source.schema:
         source = source.with_roles({config.target: Role.target})
     for note in source.notes:
         if note.topic != f"role of {config.target!r}":

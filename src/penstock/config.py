@@ -48,6 +48,7 @@ class PipelineConfig:
         seed: of everything random; of 64 bits.
         holdout: the share of the rows (0 to below 1) that is kept out of training, for evaluation.
         max_rejected: the share of the rows (0 to 1) above which a job is stopped.
+        places: where each step is defined, as file and line; for messages, no key of a file.
 
     Raises:
         UsageError: a number is out of its range.
@@ -55,7 +56,6 @@ class PipelineConfig:
     Example:
         >>> PipelineConfig(target="income", holdout=0.1).seed
         0
-        places: where each step is defined, as file and line; for messages.
     """
 
     steps: tuple[Step, ...] = ()

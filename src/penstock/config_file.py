@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEYS = tuple(item.name for item in dataclasses.fields(PipelineConfig))
+_KEYS = tuple(item.name for item in dataclasses.fields(PipelineConfig) if item.name != "places")
 
 
 @functools.cache

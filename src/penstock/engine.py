@@ -143,10 +143,12 @@ class Engine(ABC):
     Attributes:
         resources: what it may use.
         passes: the figures of every pass it has finished.
+        example: a rejected row of the pass that is under way or was last, in words; empty where there was none.
     """
 
     resources: Resources
     passes: list[Figures]
+    example: str = ""
 
     @abstractmethod
     def map(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Iterator[Receipt]:
@@ -161,7 +163,7 @@ _EARLY_ROWS = 100_000
 """Rows after which a pass that rejects too many is stopped before its end."""
 
 
-def check_rejected(task: Task, counts: tuple[Count, ...], *, early: bool) -> None:
+def check_rejected(task: Task, counts: tuple[Count, ...], *, early: bool, example: str = "") -> None:
     """Stop a pass that rejects more than it may.
 
     Raises:
@@ -176,6 +178,6 @@ def check_rejected(task: Task, counts: tuple[Count, ...], *, early: bool) -> Non
         f"{rejected:,} of {rows:,} rows were rejected ({rejected / rows:.2%}), most of them by {worst.step!r}",
         where=task.title,
         expected=f"at most {task.max_rejected:.2%} (--max-rejected)",
-        got=f"{rejected / rows:.2%}; nothing was published",
+        got=f"{rejected / rows:.2%}" + (f", such as {example}" if example else "") + "; nothing was published",
         remedy="look at the rejected rows' reasons, mend the data or the configuration, or allow more",
     )

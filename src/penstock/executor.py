@@ -24,6 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,7 @@ class _Active:
     taking: bool = False
     read: int = 0  # blocks read
     taken: int = 0  # blocks taken
+    gone: int = 0  # bytes of the blocks taken
     unmapped: deque[tuple[int, Batch]] = field(default_factory=deque)
     mapped: dict[int, tuple[Batch, ...]] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
@@ -94,6 +96,8 @@ class Executor:
         self._failure: BaseException | None = None
         self._in_flight = 0
         self._block = task.source.block_nbytes
+        self.first_rejected: dict[str, Any] | None = None
+        self._mapped = 0  # the largest block that the steps have made so far [bytes]
         self._rows = 0
         self._bytes_done = 0
         self._busy = dict.fromkeys(("plan", "read", "map", "take"), 0.0)
@@ -131,7 +135,7 @@ class Executor:
         return Figures(
             title=self._task.title,
             rows=self._rows,
-            nbytes=self._bytes_done,
+            nbytes=self._bytes_done + sum(min(active.gone, active.chunk.nbytes) for active in tuple(self._active)),
             total_bytes=self._task.source.planned_nbytes,
             in_flight=self._in_flight,
             held=held(),
@@ -180,17 +184,28 @@ class Executor:
             )
 
     def _abandon(self) -> None:
+        # Of every one, whatever another one's clean-up runs into: the first error is the one that is told.
         for active in self._active:
-            if active.writer is not None:
-                active.writer.abandon()
-            close = getattr(active.reader, "close", None)
-            if close is not None:
-                close()
+            with suppress(Exception):
+                if active.writer is not None:
+                    active.writer.abandon()
+            with suppress(Exception):
+                getattr(active.reader, "close", lambda: None)()
+        with suppress(Exception):
+            getattr(self._plan, "close", lambda: None)()
         self._active.clear()
 
     # ------------------------------------------------------------------ the threads' side
 
     def _work(self) -> None:
+        try:
+            self._work_on()
+        except BaseException as error:
+            with self._lock:
+                self._failure = self._failure or error
+                self._lock.notify_all()
+
+    def _work_on(self) -> None:
         while True:
             with self._lock:
                 picked = self._pick()
@@ -205,14 +220,7 @@ class Executor:
                     picked = self._pick()
             stage, job = picked
             began = time.monotonic()
-            try:
-                job()
-            except BaseException as error:
-                with self._lock:
-                    if self._failure is None:
-                        self._failure = error
-                    self._lock.notify_all()
-                return
+            job()
             with self._lock:
                 self._busy[stage] += time.monotonic() - began
                 self._lock.notify_all()
@@ -231,8 +239,11 @@ class Executor:
                 if active.complete:
                     return "take", lambda a=active: self._finish(a)
                 return "take", lambda a=active: self._take(a)
-        for active in self._active:
+        for place, active in enumerate(self._active):
             if active.unmapped:
+                next_out = place == 0 and active.unmapped[0][0] == active.taken
+                if not next_out and not self._may_map():
+                    continue
                 number, batch = active.unmapped.popleft()
                 return "map", lambda a=active, n=number, b=batch: self._map(a, n, b)
         for place, active in enumerate(self._active):
@@ -260,7 +271,7 @@ class Executor:
         blocks = sum(active.read - active.taken + active.reading for active in self._active)
         if blocks >= _BLOCKS_PER_CORE * self._resources.cores:
             return False
-        need = _WORKING * self._block
+        need = self._need()
         room = self._resources.memory
         # What blocks under way may still come to hold, and what is really held, must both leave room for one more.
         fits = self._base + need * (blocks + 1) <= room
@@ -269,6 +280,17 @@ class Executor:
             fits = held() + need <= room
         self._short_of_memory = not fits
         return fits
+
+    def _need(self) -> int:
+        """What one more block may come to hold: as read and while it is worked on, and what the steps make of it."""
+        return max(_WORKING * self._block, self._block + 2 * self._mapped)
+
+    def _may_map(self) -> bool:
+        if held() + 2 * self._mapped <= self._resources.memory:
+            return True
+        give_back()
+        self._short_of_memory = held() + 2 * self._mapped > self._resources.memory
+        return not self._short_of_memory
 
     def _begin(self) -> None:
         chunk = next(self._plan, None)
@@ -298,11 +320,11 @@ class Executor:
             active.sizes[active.read] = size
             active.unmapped.append((active.read, batch))
             active.read += 1
-            self._rows += next((c.rows_in for c in batch.counts), len(batch))
 
     def _map(self, active: _Active, number: int, batch: Batch) -> None:
         results = tuple(_through(self._task.stations, batch)) or (batch,)
         with self._lock:
+            self._mapped = max(self._mapped, results[-1].nbytes)
             active.mapped[number] = results
 
     def _take(self, active: _Active) -> None:
@@ -316,8 +338,13 @@ class Executor:
                 active.writer = self._task.sink.open(active.chunk)
             active.writer.write(last)
         active.counts = add_counts(active.counts, last.counts)
+        if self.first_rejected is None and last.rejected is not None and last.rejected.num_rows:
+            self.first_rejected = last.rejected.slice(0, 1).to_pylist()[0]
         with self._lock:
-            self._in_flight -= active.sizes.pop(active.taken)
+            size = active.sizes.pop(active.taken)
+            self._in_flight -= size
+            active.gone += size
+            self._rows += next((c.rows_in for c in last.counts), len(last))
             active.taken += 1
             active.taking = False
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from penstock.batch import Count
 from penstock.engine import Engine, Listener, Station, Task, Transform
-from penstock.errors import DataError, PenstockError
+from penstock.errors import DataError, PenstockError, UsageError
 from penstock.fusion import Chain
 from penstock.pipeline import FittedSteps, labels_of, refit
 from penstock.schema import Schema
@@ -100,8 +100,10 @@ class _Fit:
         schema: Schema,
         extend: Callable[[Schema], Sequence[Step]],
         places: Sequence[str],
+        protected: Sequence[str],
     ) -> None:
         self._places = places
+        self._protected = frozenset(protected)
         self.given = len(steps)
         self.steps = list(steps)
         self.incoming = schema
@@ -119,6 +121,7 @@ class _Fit:
         while place < len(self.steps) or self._lengthen(walk.schema):
             with self._blaming(place):
                 touched = self.steps[place].touches(walk.schema)
+                self._refuse_protected(touched)
                 if self.fitted[place] is None:
                     here = replace(walk, pending=dict(walk.pending), versions=dict(walk.versions))
                     if self._gather(scan, place, walk, before):
@@ -143,6 +146,16 @@ class _Fit:
                 parts.insert(1, f"step {name!r}")
             error.where = ": ".join(part for part in parts if part)
             raise
+
+    def _refuse_protected(self, touched: Columns) -> None:
+        changed = self._protected & {*touched.writes, *touched.removes}
+        if changed:
+            raise UsageError(
+                "a step changes what is to be predicted",
+                expected="steps on the features alone",
+                got="the target " + ", ".join(map(repr, sorted(changed))),
+                remedy="leave the target out of the step's columns",
+            )
 
     def _lengthen(self, schema: Schema) -> bool:
         if self._extend is None:
@@ -186,9 +199,10 @@ class _Fit:
             if want.through is None:
                 self.states[want.step][want.name] = collected[key]
         derived = [(key, want, want.through) for key, want in wanted if want.through is not None]
-        if derived:
-            self.walk()  # fits the steps through which the rest is derived
-        for key, want, through in derived:
+        # In the steps' order: what one step derives may be what fits the step through which the next one derives.
+        for key, want, through in sorted(derived, key=lambda item: item[1].step):
+            if self.fitted[through] is None:
+                self.walk()
             fitted = self.fitted[through]
             state = fitted.derive(collected[key]) if fitted is not None else None
             if state is None:
@@ -257,6 +271,7 @@ def fit_steps(
     extra: Sequence[Statistic[Any]] = (),
     max_rejected: float | None = None,
     places: Sequence[str] = (),
+    protected: Sequence[str] = (),
 ) -> Fit:
     """Fit steps to a source, in as few scans as their dependencies have levels.
 
@@ -271,12 +286,14 @@ def fit_steps(
         extra: statistics of the raw columns, collected in the first scan.
         max_rejected: the share of rows above which the fit is stopped.
         places: where each of ``steps`` is defined, for messages.
+        protected: columns that no step may change: the target.
 
     Raises:
+        UsageError: a step changes a protected column.
         SchemaError: a step meets no column.
         DataError: a step can't be fitted to what is there.
     """
-    fit = _Fit(steps, source.schema, extend, places)
+    fit = _Fit(steps, source.schema, extend, places, protected)
     found: tuple[Statistic[Any], ...] = ()
     ledgers: list[tuple[Count, ...]] = []
     while True:
@@ -310,7 +327,15 @@ def fit_steps(
     # The further steps were chosen from a schema that the fit has changed since: choose them again.
     chosen = (*fit.steps[: fit.given], *own)
     more = fit_steps(
-        chosen, source, engine, listener, rows=rows, row_columns=row_columns, max_rejected=max_rejected, places=places
+        chosen,
+        source,
+        engine,
+        listener,
+        rows=rows,
+        row_columns=row_columns,
+        max_rejected=max_rejected,
+        places=places,
+        protected=protected,
     )
     return replace(more, extra=found, counts=(*ledgers, *more.counts))
 

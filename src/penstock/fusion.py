@@ -41,11 +41,11 @@ class _Evaluation:
         needed: dict[str, None] = {}
         for name in outputs:
             if name in self.written:
-                needed.update(dict.fromkeys(self.written[name].meta.root_names()))
+                needed.update(dict.fromkeys(roots_of(self.written[name])))
             elif name in self.passed:
                 needed[name] = None
         for _, check in self.checks:
-            needed.update(dict.fromkeys(check.predicate.meta.root_names()))
+            needed.update(dict.fromkeys(roots_of(check.predicate)))
             if check.column is not None and check.column in self.passed:
                 needed[check.column] = None
         return tuple(needed)
@@ -102,8 +102,8 @@ class _Formula:
 
     def __init__(self, name: str, value: pl.Expr) -> None:
         self.name = name
-        self.value = value.alias(name)
-        self.roots = tuple(dict.fromkeys(value.meta.root_names()))
+        self.value = value.alias(_MARK + name)
+        self.roots = tuple(dict.fromkeys(roots_of(value)))
 
 
 def compute(columns: pa.RecordBatch, wanted: Sequence[_Formula], checks: Sequence[_Formula]) -> dict[str, pa.Array]:
@@ -135,7 +135,7 @@ def compute(columns: pa.RecordBatch, wanted: Sequence[_Formula], checks: Sequenc
             found = frame.with_columns([*values, *tests]).collect(optimizations=_SHARED)
         for formula in by_row:
             if formula.name not in numbered or not met:
-                results[formula.name] = _to_arrow(found.get_column(formula.name))
+                results[formula.name] = _to_arrow(found.get_column(_MARK + formula.name))
     names = [check.name for check in checks]
     if met and all(
         bool(results[name].fill_null(True).true_count == len(results[name])) for name in names if name in results
@@ -151,11 +151,11 @@ def _pays(values: pa.Array) -> bool:
 
 
 def _looked_up(values: pa.DictionaryArray, root: str, formulas: Sequence[_Formula]) -> dict[str, pa.Array]:
-    distinct = pl.Series(root, pa.concat_arrays([values.dictionary, pa.nulls(1, values.dictionary.type)]))
+    distinct = pl.Series(_MARK + root, pa.concat_arrays([values.dictionary, pa.nulls(1, values.dictionary.type)]))
     found = pl.DataFrame([distinct]).lazy().with_columns([formula.value for formula in formulas])
     frame = found.collect(optimizations=_SHARED)
     places = values.indices.fill_null(len(values.dictionary)) if values.null_count else values.indices
-    return {formula.name: _to_arrow(frame.get_column(formula.name)).take(places) for formula in formulas}
+    return {formula.name: _to_arrow(frame.get_column(_MARK + formula.name)).take(places) for formula in formulas}
 
 
 def _to_arrow(series: pl.Series) -> pa.Array:
@@ -265,7 +265,7 @@ class _Group:
     """Table steps that are composed into one evaluation."""
 
     def __init__(self, schema: Schema) -> None:
-        self.values: dict[str, pl.Expr] = {name: pl.col(name) for name in schema.names}
+        self.values: dict[str, pl.Expr] = {name: column(name) for name in schema.names}
         self.computed: set[str] = set()
         self.labels: list[str] = []
         self.checks: list[tuple[str, Check]] = []
@@ -274,10 +274,10 @@ class _Group:
         """Whether a column computed here would be computed again for several columns of the next step."""
         if not self.computed:
             return False
-        plain = {name: pl.col(name) for name in self.values}
+        plain = {name: column(name) for name in self.values}
         met: dict[str, int] = {}
         for expression in step.expressions(plain, use).values():
-            for root in expression.meta.root_names():
+            for root in roots_of(expression):
                 met[root] = met.get(root, 0) + 1
         return any(met.get(name, 0) > 1 for name in self.computed)
 
@@ -307,6 +307,20 @@ def transform_alone(step: TableStep, batch: Batch, use: Use) -> Batch:
     return Chain([(step.step.name, step)], incoming, use).transform(batch)
 
 
+_MARK = "c:"
+"""Before a column's name where Polars sees it: it would take "*" or "^x.*$" for patterns, and "" for no name."""
+
+
+def column(name: str) -> pl.Expr:
+    """The column of this name, whatever the name is."""
+    return pl.col(_MARK + name)
+
+
+def roots_of(expression: pl.Expr) -> list[str]:
+    """The names of the columns that an expression reads."""
+    return [name.removeprefix(_MARK) for name in expression.meta.root_names()]
+
+
 def to_frame(columns: pa.RecordBatch, names: Iterable[str]) -> pl.DataFrame:
     """These columns as a Polars frame of the same height; dictionary-encoded text as plain text.
 
@@ -317,7 +331,7 @@ def to_frame(columns: pa.RecordBatch, names: Iterable[str]) -> pl.DataFrame:
         values = columns.column(name)
         if pa.types.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
-        series.append(pl.Series(name, values))
+        series.append(pl.Series(_MARK + name, values))
     return pl.DataFrame(series)
 
 
@@ -328,16 +342,16 @@ def invert(step: TableStep, batch: Batch) -> Batch:
         UsageError: the step has no inverse.
     """
     names = batch.columns.schema.names
-    expressions = step.inverse_expressions({name: pl.col(name) for name in names})
+    expressions = step.inverse_expressions({name: column(name) for name in names})
     if expressions is None:
         return FittedStep.inverse(step, batch)
     frame = to_frame(batch.columns, names).with_columns(
-        [expression.alias(name) for name, expression in expressions.items()]
+        [expression.alias(_MARK + name) for name, expression in expressions.items()]
     )
     kept = [name for name in names if name not in expressions]
     columns = [batch.columns.column(name) for name in kept]
     for name in expressions:
-        values = _to_arrow(frame.get_column(name))
+        values = _to_arrow(frame.get_column(_MARK + name))
         if pa.types.is_large_string(values.type):
             values = values.cast(pa.string())
         columns.append(values)

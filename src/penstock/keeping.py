@@ -59,6 +59,7 @@ class KeptSource(Source):
         self._kept: dict[int, _Kept] = {}
         self.schema = source.schema
         self.notes = source.notes
+        self.reading = source.reading
 
     def chunks(self) -> Iterator[Chunk]:
         """The source's plan."""
@@ -75,7 +76,7 @@ class KeptSource(Source):
         fresh = _Kept([], {name: [] for name in lacking})
         reserved: int | None = 0
         for number, batch in enumerate(self._source.read(chunk, lacking)):
-            size = int(batch.columns.nbytes) + (0 if kept.blocks else batch.keys.rows.nbytes)
+            size = int(batch.columns.nbytes) + (0 if kept.blocks else batch.nbytes - int(batch.columns.nbytes))
             if reserved is not None and self._reserve(size):
                 reserved += size
                 fresh.blocks.append(batch.with_columns(record_batch([], (), len(batch))))

@@ -130,6 +130,8 @@ class Source(ABC):
     """The columns of its batches."""
     notes: tuple[Note, ...] = ()
     """What was inferred about it."""
+    reading: str = ""
+    """How it is read, the schema apart: the same files read in the same way give the same rows."""
 
     @abstractmethod
     def chunks(self) -> Iterator[Chunk]:

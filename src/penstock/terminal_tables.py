@@ -53,9 +53,11 @@ def _pairs(rows: Iterable[tuple[str, Text | str]]) -> Table:
 def roles_table(notes: Sequence[Note]) -> RenderableType:
     """The columns' roles in a table, with the reasons."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column(f"column ({len(notes)})", style="bold", max_width=30, overflow="ellipsis", no_wrap=True)
-    table.add_column("role", style="green")
-    table.add_column("because", style="dim", overflow="ellipsis", no_wrap=True)
+    table.add_column(
+        f"column ({len(notes)})", style="bold", min_width=12, max_width=30, overflow="ellipsis", no_wrap=True
+    )
+    table.add_column("role", style="green", min_width=8, no_wrap=True)
+    table.add_column("because", style="dim", overflow="ellipsis", no_wrap=True, ratio=1)
     for note in notes[:MOST_ROLES]:
         table.add_row(Text(note.topic.removeprefix("role of ").strip("'\"")), Text(note.text), Text(note.reason))
     below = Text()

@@ -332,3 +332,141 @@ def test_a_training_as_a_run_keeps_its_ledger_and_is_not_done_twice(data: Path, 
     assert again.summary == first.summary
     with pytest.raises(RunError, match="the same config as before"):
         ps.Pipeline((), ps.Linear(), target="y").fit(data, to=tmp_path / "model")
+
+
+def crash(monkeypatch: pytest.MonkeyPatch, target: str, before: bool = True) -> None:
+    """Make a function end the process (in effect) when it is called."""
+    import importlib
+
+    module, _, name = target.rpartition(".")
+    owner: Any = importlib.import_module(module) if module.count(".") < 3 else None
+    if owner is None:
+        parent, _, cls = module.rpartition(".")
+        owner = getattr(importlib.import_module(parent), cls)
+    real = getattr(owner, name)
+
+    def stop(*arguments: Any, **options: Any) -> Any:
+        if not before:
+            real(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, name, stop)
+
+
+@pytest.mark.parametrize("name", ["out", "out.csv"])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_crash_in_the_commit_is_finished_by_the_same_command(
+    fitted: ps.FittedPipeline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, before: bool
+) -> None:
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    fitted.predict(data, to=clean / name)
+    with monkeypatch.context() as patch:
+        crash(patch, "penstock.sinks.parts.PartsSink.commit", before)
+        with pytest.raises(KeyboardInterrupt):
+            fitted.predict(data, to=tmp_path / name)
+    done = fitted.predict(data, to=tmp_path / name)
+    assert done.rows == 2_400
+    one, other = (sorted(p.rglob("*")) if p.is_dir() else [p] for p in (clean / name, tmp_path / name))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+
+
+def test_a_lost_part_is_never_published_as_though_it_were_there(
+    fitted: ps.FittedPipeline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        crash(patch, "penstock.sinks.parts.PartsSink.commit")
+        with pytest.raises(KeyboardInterrupt):
+            fitted.predict(data, to=tmp_path / "out")
+    next((tmp_path / "out.run" / "parts").iterdir()).unlink()
+    with pytest.raises(RunError, match="finished parts are gone"):
+        fitted.predict(data, to=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert fitted.predict(data, to=tmp_path / "out", restart=True).rows == 2_400
+
+
+def test_a_restart_that_is_killed_at_its_beginning_does_not_lock_the_output(
+    fitted: ps.FittedPipeline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted.predict(data, to=tmp_path / "out")
+    for name in ("penstock.run.write_json", "penstock.sinks.parts.PartsSink.commit"):
+        with monkeypatch.context() as patch:
+            crash(patch, name)
+            with pytest.raises(KeyboardInterrupt):
+                fitted.predict(data, to=tmp_path / "out", restart=True)
+        assert (tmp_path / "out").exists() or (tmp_path / "out.run" / "replaced").exists()
+    assert fitted.predict(data, to=tmp_path / "out", restart=True).rows == 2_400
+
+
+def test_a_run_whose_output_is_gone_or_altered_does_not_say_that_it_is_done(
+    fitted: ps.FittedPipeline, data: Path, tmp_path: Path
+) -> None:
+    fitted.predict(data, to=tmp_path / "out")
+    path = next((tmp_path / "out").iterdir())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunError, match="no longer what it made"):
+        fitted.predict(data, to=tmp_path / "out")
+    path.unlink()
+    with pytest.raises(RunError, match="1 of them gone"):
+        fitted.predict(data, to=tmp_path / "out")
+
+
+def test_reading_in_another_way_is_another_job(tmp_path: Path) -> None:
+    lines = ["x,c"] + [f"{i if i % 7 else -9},{'ab'[i % 2]}" for i in range(200)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    pipeline = ps.Pipeline([ps.Standardize("x")])
+    pipeline.prepare(ps.read(tmp_path / "rows.csv"), to=tmp_path / "out")
+    with pytest.raises(RunError, match="the same reading as before"):
+        pipeline.prepare(ps.read(tmp_path / "rows.csv", missing=["-9"]), to=tmp_path / "out")
+
+
+def test_a_step_that_would_change_the_target_is_refused_before_any_scan(data: Path) -> None:
+    for step in (ps.Standardize("score"), ps.Drop("score"), ps.Clip(["z", "score"])):
+        with pytest.raises(UsageError, match="a step changes what is to be predicted"):
+            ps.Pipeline([step], ps.BoostedTrees(), target="score").fit(data)
+
+
+def test_names_that_polars_takes_for_patterns_are_names(tmp_path: Path) -> None:
+    names = ["x", "^x.*$", "*", "", "c:x", "a b"]
+    random = np.random.default_rng(0)
+    table = pa.table([random.normal(size=50) * (i + 1) + i for i in range(len(names))], names=names)
+    pq.write_table(table, tmp_path / "odd.parquet")
+    ps.Pipeline([ps.MinMax(ps.numeric()), ps.Standardize(ps.numeric())]).prepare(
+        tmp_path / "odd.parquet", to=tmp_path / "out.parquet"
+    )
+    out = pq.read_table(tmp_path / "out.parquet")
+    for i, name in enumerate(names):
+        values = table.column(i).to_numpy()
+        np.testing.assert_allclose(out.column(i).to_numpy(), (values - values.mean()) / values.std(), rtol=1e-9)
+        assert out.column_names[i] == name
+
+
+def test_two_equal_trainings_save_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    pipeline = ps.Pipeline([ps.Drop(["score", "id"])], ps.Linear(), target="y", holdout=0.1)
+    for name in ("one", "two"):
+        pipeline.fit(data).save(tmp_path / name)
+    one, two = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("one", "two")
+    )
+    assert one == two
+
+
+def test_what_is_no_data_step_or_model_is_refused_in_words(fitted: ps.FittedPipeline) -> None:
+    with pytest.raises(UsageError, match="not data that can be read"):
+        fitted.predict(5)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match=r"not a step[\s\S]*call it"):
+        ps.Pipeline([ps.Impute])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="not a model"):
+        ps.Pipeline([], "boosted")  # type: ignore[arg-type]
+
+
+def test_a_target_of_any_name_can_be_judged(data: Path, tmp_path: Path) -> None:
+    frame = rows_of(data).drop("score", "id").rename({"y": "prediction"})
+    frame.write_parquet(tmp_path / "named.parquet")
+    fitted = ps.Pipeline((), ps.Linear(), target="prediction", holdout=0.2).fit(tmp_path / "named.parquet")
+    assert fitted.summary["evaluation"]["metrics"]["roc_auc"] > 0.8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from penstock.batch import Count, add_counts
@@ -20,6 +20,12 @@ class LocalEngine(Engine):
         self.resources = resources
         self.listener: Listener = listener or Silent()
         self.passes: list[Figures] = []
+
+    def _look_at(self, rejected: Mapping[str, Any] | None) -> None:
+        if rejected is not None:
+            place = f"line {rejected['line']}" if rejected["line"] is not None else f"row {rejected['row']}"
+            cell = f", column {rejected['column']!r}, {rejected['value']!r}" if rejected["column"] is not None else ""
+            self.example = f"{rejected['path']} {place}{cell}: {rejected['reason']}"
 
     def map(self, task: Task, chunks: Iterable[Chunk] | None = None) -> Iterator[Receipt]:
         """Read, transform and write the chunks; receipts come in plan order."""
@@ -41,16 +47,18 @@ class LocalEngine(Engine):
 
     def _run(self, task: Task, chunks: Iterable[Chunk] | None) -> Iterator[Done]:
         counts: tuple[Count, ...] = ()
+        self.example = ""
         executor = Executor(task, self.resources, self.listener)
         run = executor.run(chunks)
         try:
             for done in run:
                 counts = add_counts(counts, done.receipt.counts)
-                check_rejected(task, counts, early=True)
+                self._look_at(executor.first_rejected)
+                check_rejected(task, counts, early=True, example=self.example)
                 yield done
         finally:
             close = getattr(run, "close", None)
             if close is not None:
                 close()
             self.passes.append(executor.figures(finished=True))
-        check_rejected(task, counts, early=False)
+        check_rejected(task, counts, early=False, example=self.example)

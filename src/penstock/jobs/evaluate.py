@@ -18,7 +18,7 @@ from penstock.model import Target
 from penstock.source import Source
 from penstock.statistic import Statistic
 from penstock.summary import Evaluation
-from penstock.target import Labelled, Then, as_labels
+from penstock.target import LABEL, Labelled, Then, as_labels
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Judged(Transform):
 
     def transform(self, batch: Batch) -> Batch:
         """The batch with its target as labels or as float64."""
-        place = batch.columns.schema.get_field_index(self.target.column)
+        place = batch.columns.schema.get_field_index(LABEL)
         values = batch.columns.column(place)
         values = values.cast(pa.float64()) if self.target.task == "regression" else as_labels(values)
         columns = list(batch.columns.columns)
@@ -38,11 +38,11 @@ class Judged(Transform):
 
 
 def metrics_for(target: Target) -> Statistic[dict[str, Any]]:
-    """The statistic that judges predictions of this target."""
+    """The statistic that judges predictions of this target, which stands in the column `LABEL`."""
     if target.task == "regression":
-        found: Statistic[dict[str, Any]] = registry.find("statistics", "regression")(target.column)
+        found: Statistic[dict[str, Any]] = registry.find("statistics", "regression")(LABEL)
         return found
-    found = registry.find("statistics", "classification")(target.column, target.classes)
+    found = registry.find("statistics", "classification")(LABEL, target.classes)
     return found
 
 
@@ -72,7 +72,7 @@ def evaluate(
         raise UsageError("the saved pipeline has no model", expected="one that was trained", remedy="penstock train")
     target = saved.target
     require(source.schema, (target.column,), "the target, to compare with")
-    predicts = predictor(saved, source, (target.column,), engine.resources)
+    predicts = predictor(saved, source, {target.column: LABEL}, engine.resources)
     labelled = Labelled(target.column, target.classes or None)
     ways = (*((rows,) if rows else ()), labelled, predicts, Judged(target))
     task = Task(

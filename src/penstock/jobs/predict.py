@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from penstock.jobs.publish import absolute, publish, summary_of
 from penstock.model import FittedModel
 from penstock.run import Run, digest_of, inputs_of
 from penstock.schema import Schema
+from penstock.sinks.parts import format_of
 from penstock.source import Source
 from penstock.step import Use
 from penstock.summary import Summary
@@ -32,13 +33,13 @@ class Predictor(Transform):
     Attributes:
         chain: the fitted steps, for the model's features.
         model: the fitted model.
-        keep: columns of the source that come out beside the predictions.
+        keep: columns of the source that come out beside the predictions, and their names there.
         threads: inner threads of the model.
     """
 
     chain: Chain
     model: FittedModel
-    keep: tuple[str, ...] = ()
+    keep: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
 
     def transform(self, batch: Batch) -> Batch:
@@ -49,7 +50,7 @@ class Predictor(Transform):
         if len(kept) != len(encoded):
             kept = kept.filter(np.isin(kept.keys.rows, encoded.keys.rows))
         columns = [*(kept.column(name) for name in self.keep), *predicted.columns.columns]
-        names = [*self.keep, *predicted.columns.schema.names]
+        names = [*self.keep.values(), *predicted.columns.schema.names]
         count = Count("model", rows_in=len(encoded), out=len(encoded))
         return replace(
             encoded,
@@ -63,7 +64,7 @@ class Predictor(Transform):
         return tuple(dict.fromkeys((*self.chain.inputs, *self.keep)))
 
 
-def predictor(saved: Saved, source: Source, keep: Sequence[str], resources: Resources) -> Predictor:
+def predictor(saved: Saved, source: Source, keep: Mapping[str, str], resources: Resources) -> Predictor:
     """A predictor for the rows of a source.
 
     Blocks are predicted side by side, a core each; a source of a single chunk has too few of them, and its model
@@ -78,9 +79,9 @@ def predictor(saved: Saved, source: Source, keep: Sequence[str], resources: Reso
     schema = source.schema
     chain = saved.steps.chain(Use("predict", saved.config.seed), saved.model.features.names)
     require(schema, chain.inputs, "the model was trained with it")
-    require(schema, keep, "it is to be kept")
-    made = {field.name for field in saved.target.prediction_fields}
-    doubled = made & set(keep)
+    require(schema, tuple(keep), "it is to be kept")
+    made = {made.name for made in saved.target.prediction_fields}
+    doubled = made & set(keep.values())
     if doubled:
         raise UsageError(
             "a column to keep has the name of a prediction",
@@ -89,7 +90,7 @@ def predictor(saved: Saved, source: Source, keep: Sequence[str], resources: Reso
             got=", ".join(sorted(doubled)),
         )
     single = len(list(islice(source.chunks(), 2))) < 2
-    return Predictor(chain, saved.model, tuple(keep), resources.cores if single else 1)
+    return Predictor(chain, saved.model, dict(keep), resources.cores if single else 1)
 
 
 def require(schema: Schema, names: Sequence[str], why: str) -> None:
@@ -127,12 +128,14 @@ def predict(
         RunError: the output belongs to another job.
     """
     began = time.monotonic()
-    predicts = predictor(saved, source, keep, engine.resources)
+    format_of(absolute(to))
+    predicts = predictor(saved, source, {name: name for name in keep}, engine.resources)
     schema = source.schema.select(keep).put(*predicts.model.target.prediction_fields)
     identity = {
         "command": "predict",
         "model": digest_of([saved.steps.incoming.to_json(), saved.facts]),
         "keep": list(keep),
+        "reading": digest_of([source.reading, source.schema.to_json()]),
         "inputs": inputs_of(source.fingerprints()),
     }
     with Run(absolute(to), identity, engine.resources, restart=restart) as run:

@@ -14,6 +14,7 @@ from penstock.keeping import KeptSource
 from penstock.pipeline import FittedSteps
 from penstock.run import Run, digest_of, inputs_of
 from penstock.schema import Role
+from penstock.sinks.parts import format_of
 from penstock.source import Source
 from penstock.step import Use
 from penstock.summary import Summary
@@ -39,12 +40,13 @@ def prepare(
         RunError: the output belongs to another job.
     """
     began = time.monotonic()
+    format_of(absolute(to))
     if config.target is not None and config.target in source.schema:
         source = source.with_roles({config.target: Role.target})
     identity = {
         "command": "prepare",
         "config": dump_config(config),
-        "schema": digest_of(source.schema.to_json()),
+        "reading": digest_of([source.reading, source.schema.to_json()]),
         "inputs": inputs_of(source.fingerprints()),
     }
     with Run(absolute(to), identity, engine.resources, restart=restart) as run:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from penstock.batch import Count
@@ -43,10 +44,14 @@ def publish(
     )
     resumed = run.done_before
     if not run.committing:
-        task = Task(command, source, tuple(columns), (Station(transform),), sink, max_rejected)
+        task = Task(command, source, tuple(columns), (Station(transform),), sink)
+        bounded = replace(task, max_rejected=max_rejected)
         for receipt in engine.map(task, run.remaining(source.chunks())):
             run.record(receipt)
-        check_rejected(task, ledger(run.receipts), early=False)
+            check_rejected(
+                bounded, ledger(run.receipts), early=True, example=engine.example
+            )  # of this try and of those before it
+        check_rejected(bounded, ledger(run.receipts), early=False, example=engine.example)
     passes = [figures.to_json() for figures in engine.passes]
     took = round(time.monotonic() - began, 3)
     run.commit(lambda: sink.commit(run.receipts), {"command": command, "seconds": took, "passes": passes})

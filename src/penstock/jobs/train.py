@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from penstock.errors import DataError, ResourceError, SchemaError, UsageError
 from penstock.fitting import Fit, fit_steps
 from penstock.inference import infer_task
 from penstock.jobs.evaluate import evaluate
+from penstock.jobs.predict import require
 from penstock.keeping import KeptSource
 from penstock.materialize import lay_down
 from penstock.model import Model, Target
@@ -32,7 +34,7 @@ from penstock.statistics.count import Count as RowCount
 from penstock.statistics.frequencies import Frequencies
 from penstock.step import Use
 from penstock.summary import Evaluation, total
-from penstock.target import Labelled, Portion, Then, salted
+from penstock.target import HASH, LABEL, Labelled, Portion, Then, salted
 
 _MOST_CLASSES = 1_000
 
@@ -45,13 +47,13 @@ class Trained:
         saved: the fitted pipeline, ready to be saved.
         receipts: the ledger of every row of the training data.
         evaluation: on held-out or test rows; None where there are none.
-        seconds: what each part took [s].
+        timings: what each part took, and the figures of each pass: of this training, never part of what it gave.
     """
 
     saved: Saved
     receipts: tuple[Receipt, ...]
     evaluation: Evaluation | None
-    seconds: dict[str, float]
+    timings: dict[str, Any]
 
 
 def train(
@@ -86,6 +88,8 @@ def train(
     clock = _Clock()
     base = held()
     _refuse_missing_target(source, column)
+    if test is not None:
+        require(test.schema, (column,), "the target, to judge the model on the test rows")
     source = KeptSource(source.with_roles({column: Role.target}), engine.resources.memory)
     task, reason = _task_of(source, column)
     listener.said(Note("task", task, reason, "roles: {" + column + ": category} or {" + column + ": number}"))
@@ -102,6 +106,7 @@ def train(
         extra=extra,
         max_rejected=max_rejected,
         places=config.places,
+        protected=(column,),
     )
     clock.lap("fit")
     target = Target(column, task, _classes(fit, column))
@@ -138,16 +143,18 @@ def train(
         "model": dict(fitted.summary),
     }
     saved = Saved(config, fit.steps, target, fitted, facts)
-    evaluation = _judge(saved, source, test, engine, config)
+    evaluation = _judge(saved, source, test, engine=engine, config=config, listener=listener)
     clock.lap("evaluate")
     if evaluation is not None:
         facts["evaluation"] = {
             "on": "test data" if test is not None else f"{config.holdout:.0%} of the rows, held out",
-            **evaluation.to_json(),
+            **{name: value for name, value in evaluation.to_json().items() if name != "seconds"},
         }
-    facts["passes"] = [figures.to_json() for figures in engine.passes]
-    facts["seconds"] = {name: round(value, 3) for name, value in clock.laps.items()}
-    return Trained(replace(saved, facts=facts), receipts, evaluation, clock.laps)
+    timings = {
+        "passes": [figures.to_json() for figures in engine.passes],
+        "seconds": {name: round(value, 3) for name, value in clock.laps.items()},
+    }
+    return Trained(replace(saved, facts=facts), receipts, evaluation, timings)
 
 
 def train_to(
@@ -171,13 +178,14 @@ def train_to(
     identity = {
         "command": "train",
         "config": dump_config(config),
-        "schema": digest_of(source.schema.to_json()),
+        "reading": digest_of([source.reading, source.schema.to_json()]),
         "inputs": inputs_of(source.fingerprints()),
         "test": inputs_of(test.fingerprints()) if test else [],
     }
     with Run(to, identity, engine.resources, restart=restart, replaceable=artifact.is_artifact(to)) as run:
         if run.committed:
             return artifact.load(run.destination), run
+        timings: dict[str, Any] = {}
         if not run.committing:
             work = run.folder / "work"
             shutil.rmtree(work, ignore_errors=True)
@@ -195,7 +203,8 @@ def train_to(
             artifact.save(trained.saved, run.parts)
             run.adopt(trained.receipts)
             shutil.rmtree(work)
-        run.commit(lambda: replace_folder(run.parts, run.destination), {"command": "train"})
+            timings = trained.timings
+        run.commit(lambda: replace_folder(run.parts, run.destination), {"command": "train", **timings})
         return artifact.load(run.destination), run
 
 
@@ -219,6 +228,9 @@ def _definition(config: PipelineConfig) -> tuple[Model, str]:
 
 
 def _refuse_missing_target(source: Source, column: str) -> None:
+    taken = {LABEL, HASH} & set(source.schema.names)
+    if taken:
+        raise SchemaError("a column has a name that is taken", got=repr(taken.pop()), remedy="rename it in the data")
     if column in source.schema:
         return
     near = difflib.get_close_matches(column, source.schema.names, n=1)
@@ -277,9 +289,10 @@ def _classes(fit: Fit, column: str) -> tuple[str, ...]:
 
 def _label_order(label: str) -> tuple[int, float, str]:
     try:
-        return (0, float(label), label)
+        number = float(label)
     except ValueError:
         return (1, 0.0, label)
+    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
 
 
 def _features(fit: Fit, column: str) -> Schema:
@@ -337,11 +350,22 @@ def _refuse_what_cannot_fit(model: Model, rows: int, features: Schema, target: T
 
 
 def _judge(
-    saved: Saved, source: Source, test: Source | None, engine: Engine, config: PipelineConfig
+    saved: Saved,
+    source: Source,
+    test: Source | None,
+    *,
+    engine: Engine,
+    config: PipelineConfig,
+    listener: Listener,
 ) -> Evaluation | None:
-    if test is not None:
-        return evaluate(test, saved, engine=engine, max_rejected=None)
-    if not config.holdout:
+    """Judge on the test rows, or on those held out. A model is not thrown away because none of them can be judged."""
+    rows: Transform | None = None
+    if test is None:
+        if not config.holdout:
+            return None
+        rows = Portion("holdout", salted(config.seed, "holdout"), 0.0, config.holdout)
+    try:
+        return evaluate(test or source, saved, engine=engine, max_rejected=None, rows=rows)
+    except DataError as error:
+        listener.said(Note("evaluation", "none: the model could not be judged", str(error)))
         return None
-    held_out = Portion("holdout", salted(config.seed, "holdout"), 0.0, config.holdout)
-    return evaluate(source, saved, engine=engine, max_rejected=None, rows=held_out)

@@ -148,8 +148,12 @@ class PartsSink(Sink):
         with writing(self.destination):
             self.destination.parent.mkdir(parents=True, exist_ok=True)
             if self.single:
+                # In this order a crash leaves either the parts, or the whole merged file, or the output; never doubt.
                 merged = self.folder.parent / f"merged{self.destination.suffix}"
-                self._merge([self.folder / part.name for part in parts], merged)
+                if self.folder.exists():
+                    self._merge([self.folder / part.name for part in parts], merged)
+                    self.folder.replace(self.folder.with_name(f"{self.folder.name}.done"))
+                    sync_folder(self.folder.parent)
                 merged.replace(self.destination)
             else:
                 self.folder.mkdir(parents=True, exist_ok=True)

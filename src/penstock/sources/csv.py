@@ -85,6 +85,7 @@ class CsvSource(Source):
         self._columns = sample.columns
         self._cell_bytes = sample.cell_bytes
         self._row_bytes = sample.row_bytes
+        self.reading = repr((self._opened.dialect, sorted(self._missing), self._limits))
         self._notes = (*files.notes, *self._opened.notes, *sample.notes)
         self._plan = GrowingPlan(lambda: chunks_of(self._blocks(), self._limits, self._weight))
         self._set_roles(options.roles)

@@ -311,7 +311,7 @@ def _format(path: Path) -> tuple[str, str]:
             where=str(path),
             expected=f"a name that ends in one of {_known()}, each also with {', '.join(COMPRESSIONS)}",
             got=repr(name) if name else "a name without an extension",
-            remedy="rename the file to say what it is",
+            remedy="rename the file, or make a link to it whose name says what it is",
         )
     return name, compression
 

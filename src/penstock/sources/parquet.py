@@ -60,6 +60,7 @@ class ParquetSource(Source):
     def __init__(self, files: DataFiles, options: ReadOptions, limits: Limits | None = None) -> None:
         self._files = files
         self._options = options
+        self.reading = repr((sorted(options.missing or ()), limits or Limits()))
         self._limits = limits or Limits()
         self._metadata: dict[int, Any] = {}
         self._clean: set[int] = set()

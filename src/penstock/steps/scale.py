@@ -5,6 +5,7 @@ Here belongs what maps a column of numbers by one linear function; what cuts val
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from penstock.errors import DataError
 from penstock.schema import Field, Schema
 from penstock.selector import ColumnsLike, as_selector
 from penstock.statistic import Statistic
@@ -131,6 +133,14 @@ class Standardize(Step):
                 maps.append(Linear(field, 0.0, 1.0))
                 continue
             # The rounding error of a variance, after scikit-learn's StandardScaler: below it a column is constant.
+            if not math.isfinite(moments.variance):
+                raise DataError(
+                    "the values are too far apart to be scaled",
+                    where=f"step 'standardize', column {field.name!r}",
+                    expected="a deviation within the range of float64",
+                    got=f"values from {moments.minimum:g} to {moments.maximum:g}",
+                    remedy="clip the column before, or leave it out",
+                )
             floor = moments.count * _EPSILON * moments.variance + (moments.count * moments.mean * _EPSILON) ** 2
             scale = 1.0 if moments.variance <= floor else float(np.sqrt(moments.variance))
             maps.append(Linear(field, float(moments.mean), scale))
