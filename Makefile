@@ -40,7 +40,7 @@ bench: env       ## the benchmarks' tables (see benchmarks/README.md for the pee
 	$(BIN)/python -m benchmarks.csv_reading
 	$(BIN)/python -m benchmarks.bulk_prediction
 	$(BIN)/python -m benchmarks.start_up
-	$(BIN)/python -m benchmarks.adult
+	$(BIN)/python -m benchmarks.adult examples/data/adult
 
 clean:           ## remove the environment and what tests and demos left
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out
