@@ -638,3 +638,22 @@ def test_an_empty_text_may_mean_missing_but_is_no_name() -> None:
     assert listed("?,", "--missing", empty=True) == ("?", "")
     with pytest.raises(UsageError, match="--keep: a name is empty"):
         listed("", "--keep")
+
+
+def test_the_table_of_roles_shows_every_role_however_long_the_reasons_are() -> None:
+    from rich.console import Console
+
+    from penstock.source import Note
+    from penstock.terminal_tables import roles_table
+
+    notes = [
+        Note(f"role of 'a_rather_long_name_{i}'", "category", "many distinct texts, " * 9, "read: ...")
+        for i in range(3)
+    ]
+    for width in (60, 80, 120):
+        console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+        console.print(roles_table(notes))
+        shown = console.export_text().splitlines()
+        assert sum("category" in line for line in shown) == 3
+        assert all(len(line) <= width for line in shown)
+        assert sum("a_rather_long_name_" in line for line in shown) == 3

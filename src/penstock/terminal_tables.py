@@ -52,7 +52,7 @@ def _pairs(rows: Iterable[tuple[str, Text | str]]) -> Table:
 
 def roles_table(notes: Sequence[Note]) -> RenderableType:
     """The columns' roles in a table, with the reasons."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=True)
     table.add_column(
         f"column ({len(notes)})", style="bold", min_width=12, max_width=30, overflow="ellipsis", no_wrap=True
     )
