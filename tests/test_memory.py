@@ -21,7 +21,7 @@ steps:
 
 def peak_of(arguments: list[str]) -> tuple[int, int]:
     """Run a command; gives its exit code and the most that its process held [bytes]."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)  # what it says stays visible in a failure
     peak = 0
 
     def watch() -> None:

@@ -79,12 +79,22 @@ class _Active:
 
 
 class Executor:
-    """Runs one task. Make a new one for each."""
+    """Runs one task. Make a new one for each.
 
-    def __init__(self, task: Task, resources: Resources, listener: Listener | None = None) -> None:
+    Args:
+        task: what to do.
+        resources: with how many threads, in how much memory.
+        listener: who is told how it goes.
+        first: whether this is the first pass of a job, in which what can never fit is refused.
+    """
+
+    def __init__(
+        self, task: Task, resources: Resources, listener: Listener | None = None, *, first: bool = True
+    ) -> None:
         self._task = task
         self._resources = resources
         self._listener: Listener = listener or Silent()
+        self._first = first
         self._lock = threading.Condition()
         self._active: list[_Active] = []
         self._order: deque[int] = deque()  # chunks begun and not yet given out
@@ -173,7 +183,8 @@ class Executor:
             self._base = held()
         now = self._base
         need = now + _WORKING * self._block
-        if need > self._resources.memory:
+        # Only before the work: a job that was let begin goes on, block by block, with what it holds by then.
+        if self._first and need > self._resources.memory:
             raise ResourceError(
                 "one block does not fit into the memory given",
                 where=self._task.title,

@@ -48,7 +48,7 @@ class LocalEngine(Engine):
     def _run(self, task: Task, chunks: Iterable[Chunk] | None) -> Iterator[Done]:
         counts: tuple[Count, ...] = ()
         self.example = ""
-        executor = Executor(task, self.resources, self.listener)
+        executor = Executor(task, self.resources, self.listener, first=not self.passes)
         run = executor.run(chunks)
         try:
             for done in run:
