@@ -4,7 +4,7 @@
 
 FOLDER holds `train.csv.gz` and `test.csv.gz` of the Adult data (Becker and Kohavi, UCI Machine Learning Repository,
 1996) with a header and the column `income`. Every model learns from the training file alone and is judged on the test
-file; no choice is made by it. Penstock reads the files itself. By hand, LightGBM gets the same columns with categories
+file. Penstock reads the files itself. By hand, LightGBM gets the same columns with categories
 as codes, at its defaults and with early stopping on a tenth of the rows; logistic regression gets them imputed,
 standardized and one-hot. Times are of training alone, reading included for Penstock.
 """
