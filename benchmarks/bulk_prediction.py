@@ -32,7 +32,7 @@ def fitted(data: Path, folder: Path, trees: int) -> ps.FittedPipeline:
         rounds=trees, early_stopping_rounds=trees, num_leaves=31, folds=1, bags=1, max_rows=100_000, learning_rate=0.02
     )
     pipeline = ps.Pipeline((), model, target="target")
-    result = pipeline.fit(data, max_rejected=None)
+    result = pipeline.fit(data)
     result.save(folder)
     return ps.load(folder)
 

@@ -96,6 +96,7 @@ class Pipeline:
         seed: of everything random.
         holdout: the share of rows kept out of training, for evaluation.
         read: how to read data that is given by its path, to fit and later to evaluate and predict.
+        max_rejected: the share of rows that a job may reject, where it is not told otherwise.
         places: where each step is defined in a pipeline file, for messages.
 
     Example:
@@ -110,7 +111,8 @@ class Pipeline:
     target: str | None = None
     seed: int = 0
     holdout: float = 0.0
-    read: ReadOptions = ReadOptions()  # noqa: RUF009  frozen
+    read: ReadOptions = field(default_factory=ReadOptions)
+    max_rejected: float = 0.01
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +134,16 @@ class Pipeline:
         """
         if not isinstance(config, PipelineConfig):
             config = load_config(Path(config))
-        return cls(config.steps, config.model, config.target, config.seed, config.holdout, config.read, config.places)
+        return cls(
+            config.steps,
+            config.model,
+            config.target,
+            config.seed,
+            config.holdout,
+            config.read,
+            config.max_rejected,
+            config.places,
+        )
 
     @property
     def config(self) -> PipelineConfig:
@@ -144,6 +155,7 @@ class Pipeline:
             read=self.read,
             seed=self.seed,
             holdout=self.holdout,
+            max_rejected=self.max_rejected,
             places=self.places,
         )
 
@@ -155,7 +167,7 @@ class Pipeline:
         to: str | Path | None = None,
         memory: Bytes = None,
         cores: int | None = None,
-        max_rejected: float | None = 0.01,
+        max_rejected: float | None = None,
         restart: bool = False,
         listener: Listener | None = None,
     ) -> FittedPipeline:
@@ -168,7 +180,7 @@ class Pipeline:
                 and the same call again opens what is there. None keeps it in memory; see `FittedPipeline.save`.
             memory: what the process may hold, such as "2GiB" or a number [bytes]; None for 60 % of what is free.
             cores: threads; None for all.
-            max_rejected: the share of rows that may be rejected; None for any.
+            max_rejected: the share of rows (0 to 1) that may be rejected; None for the pipeline's own.
             restart: replace the pipeline that is at ``to``.
             listener: who is told how it goes.
 
@@ -189,7 +201,7 @@ class Pipeline:
                 engine=engine,
                 listener=listener,
                 test=judged_on,
-                max_rejected=max_rejected,
+                max_rejected=self.max_rejected if max_rejected is None else max_rejected,
                 restart=restart,
             )
             timings = {name: run.document["summary"].get(name, {}) for name in ("passes", "seconds")}
@@ -204,7 +216,7 @@ class Pipeline:
                 folder=place,
                 rejected=place / "rejected",
                 test=judged_on,
-                max_rejected=max_rejected,
+                max_rejected=self.max_rejected if max_rejected is None else max_rejected,
             )
             return FittedPipeline(trained.saved, _rejected(place / "rejected"), trained.timings)
 
@@ -215,7 +227,7 @@ class Pipeline:
         to: str | Path,
         memory: Bytes = None,
         cores: int | None = None,
-        max_rejected: float | None = 0.01,
+        max_rejected: float | None = None,
         restart: bool = False,
         listener: Listener | None = None,
     ) -> Summary:
@@ -232,7 +244,7 @@ class Pipeline:
             to=to,
             engine=_engine(memory, cores, listener),
             listener=listener,
-            max_rejected=max_rejected,
+            max_rejected=self.max_rejected if max_rejected is None else max_rejected,
             restart=restart,
         )
 
@@ -288,7 +300,7 @@ class FittedPipeline:
         *,
         memory: Bytes = None,
         cores: int | None = None,
-        max_rejected: float | None = 0.01,
+        max_rejected: float | None = None,
         listener: Listener | None = None,
     ) -> Evaluation:
         """Judge it on labelled rows.
@@ -300,7 +312,7 @@ class FittedPipeline:
             _source(data, self._saved.config.read, self.schema),
             self._saved,
             engine=_engine(memory, cores, listener or Silent()),
-            max_rejected=max_rejected,
+            max_rejected=self._bound(max_rejected),
         )
 
     @overload
@@ -328,7 +340,7 @@ class FittedPipeline:
         keep: Sequence[str] = (),
         memory: Bytes = None,
         cores: int | None = None,
-        max_rejected: float | None = 0.01,
+        max_rejected: float | None = None,
         restart: bool = False,
         listener: Listener | None = None,
     ) -> Summary | pa.Table:
@@ -340,7 +352,7 @@ class FittedPipeline:
             keep: columns to write beside the predictions, as they were read.
             memory: what the process may hold.
             cores: threads; None for all.
-            max_rejected: the share of rows that may be rejected; None for any.
+            max_rejected: the share of rows (0 to 1) that may be rejected; None for the pipeline's own.
             restart: replace what an earlier run made.
             listener: who is told how it goes.
 
@@ -351,16 +363,27 @@ class FittedPipeline:
         engine = _engine(memory, cores, listener or Silent())
         if to is not None:
             return predict(
-                source, self._saved, to=to, keep=keep, engine=engine, max_rejected=max_rejected, restart=restart
+                source,
+                self._saved,
+                to=to,
+                keep=keep,
+                engine=engine,
+                max_rejected=self._bound(max_rejected),
+                restart=restart,
             )
         with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
             whole = Path(temporary) / "predictions.arrow"
-            done = predict(source, self._saved, to=whole, keep=keep, engine=engine, max_rejected=max_rejected)
+            done = predict(
+                source, self._saved, to=whole, keep=keep, engine=engine, max_rejected=self._bound(max_rejected)
+            )
             bad = sum(count.rejected for count in done.counts)
             if bad and listener is not None:
                 listener.said(Note("rejected", f"{bad:,} rows are not in the table", "see them with to=FOLDER"))
             with pa.OSFile(str(whole), "rb") as file:
                 return pa.ipc.open_file(file).read_all()
+
+    def _bound(self, max_rejected: float | None) -> float:
+        return self._saved.config.max_rejected if max_rejected is None else max_rejected
 
     def inverse(self, batch: Batch) -> Batch:
         """Undo the steps on a batch that came out of them, for the columns that are there.

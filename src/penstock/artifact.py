@@ -30,7 +30,7 @@ from penstock.config import (
     parse_config,
 )
 from penstock.durable import replace_folder, sha256, sync_folder, write_json, writing
-from penstock.errors import ArtifactError, PenstockError, RunError
+from penstock.errors import ArtifactError, PenstockError
 from penstock.model import FittedModel, Target
 from penstock.pipeline import FittedSteps, refit
 from penstock.run import versions
@@ -239,5 +239,5 @@ def is_artifact(folder: Path) -> bool:
     """Whether a folder holds a saved pipeline."""
     try:
         return bool(_manifest(folder))
-    except (ArtifactError, RunError):
+    except ArtifactError:
         return False

@@ -73,7 +73,7 @@ def train(terminal: Terminal, asked: Asked) -> None:
 def evaluate(terminal: Terminal, asked: Asked) -> None:
     """Judge a saved model."""
     fitted = load(str(asked.model))
-    nbytes, most = asked.nbytes, _max_rejected(asked, PipelineConfig())
+    nbytes, most = asked.nbytes, _max_rejected(asked, fitted.definition.config)
     source = _open_for(fitted, terminal, asked)
     found = fitted.evaluate(source, memory=nbytes, cores=asked.cores, max_rejected=most, listener=terminal)
     tables = [ledger_table(found.counts), metrics_table(found.metrics)]
@@ -87,7 +87,7 @@ def evaluate(terminal: Terminal, asked: Asked) -> None:
 def predict(terminal: Terminal, asked: Asked) -> None:
     """Predict every row."""
     fitted = load(str(asked.model))
-    nbytes, most = asked.nbytes, _max_rejected(asked, PipelineConfig())
+    nbytes, most = asked.nbytes, _max_rejected(asked, fitted.definition.config)
     source = _open_for(fitted, terminal, asked)
     summary = fitted.predict(
         source,

@@ -470,3 +470,18 @@ def test_a_target_of_any_name_can_be_judged(data: Path, tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "named.parquet")
     fitted = ps.Pipeline((), ps.Linear(), target="prediction", holdout=0.2).fit(tmp_path / "named.parquet")
     assert fitted.summary["evaluation"]["metrics"]["roc_auc"] > 0.8
+
+
+def test_the_share_of_rejects_that_a_pipeline_allows_holds_from_its_file_to_its_predictions(
+    data: Path, tmp_path: Path
+) -> None:
+    frame = rows_of(data).with_columns(x=pl.when(pl.int_range(pl.len()) % 20 == 0).then(float("inf")).otherwise("x"))
+    frame.write_parquet(tmp_path / "bad.parquet")
+    (tmp_path / "p.yaml").write_text("target: y\nmax_rejected: 6%\nsteps: [drop: [score, id]]\nmodel: linear\n")
+    with pytest.raises(TooManyRejected, match=r"at most 1\.00%"):
+        ps.Pipeline([ps.Drop(["score", "id"])], ps.Linear(), "y").fit(tmp_path / "bad.parquet")
+    fitted = ps.Pipeline.of(tmp_path / "p.yaml").fit(tmp_path / "bad.parquet")
+    fitted.save(tmp_path / "model")
+    assert ps.load(tmp_path / "model").predict(tmp_path / "bad.parquet").num_rows == 2_280
+    with pytest.raises(TooManyRejected):
+        fitted.predict(tmp_path / "bad.parquet", max_rejected=0.01)

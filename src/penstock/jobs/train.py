@@ -139,7 +139,7 @@ def train(
             "total": total(ledger(receipts)).to_json(),
             "steps": [count.to_json() for count in ledger(receipts)],
         },
-        "inputs": [fingerprint.to_json() for fingerprint in source.fingerprints()],
+        "inputs": inputs_of(source.fingerprints()),
         "model": dict(fitted.summary),
     }
     saved = Saved(config, fit.steps, target, fitted, facts)
