@@ -11,7 +11,18 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "penstock"
 
 VALUES = {"errors", "schema", "batch"}
-CONTRACTS = VALUES | {"statistic", "step", "source", "sink", "model", "engine", "selector", "resources", "durable"}
+CONTRACTS = VALUES | {
+    "statistic",
+    "step",
+    "source",
+    "sink",
+    "model",
+    "engine",
+    "selector",
+    "resources",
+    "durable",
+    "vectors",
+}
 MACHINERY = {
     "registry",
     "summary",
@@ -39,6 +50,7 @@ ROOMS: dict[str, set[str]] = {
     "resources": {"errors", "engine"},
     "durable": {"errors"},
     "registry": {"errors"},
+    "vectors": VALUES,
     "summary": VALUES,
     "inference": CONTRACTS,
     "statistics": CONTRACTS,

@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from penstock.batch import Batch, Count, record_batch
+from penstock.errors import DataError
 from penstock.schema import Field, Role, Schema
 from penstock.step import Check, FittedStep, TableStep, Use
 
@@ -79,18 +80,40 @@ class _Evaluation:
         rejections: list[pa.Table] = [batch.rejected] if batch.rejected is not None else []
         counts = []
         for label in self.labels:
-            before = int(alive.sum())
+            before, dropped = int(alive.sum()), 0
             for i, (owner, check) in enumerate(self.checks):
                 met = results[f"{_CHECK}{i}"].fill_null(True).to_numpy(zero_copy_only=False)
                 bad = alive & ~met
-                if owner == label and bad.any():
+                if owner != label or not bad.any():
+                    continue
+                if check.action == "fail":
+                    raise _failed(batch, bad, label, check)
+                if check.action == "reject":
                     rejections.append(_rejections(batch, bad, label, check))
-                    alive &= met
+                else:
+                    dropped += int(bad.sum())
+                alive &= met
             after = int(alive.sum())
-            counts.append(Count(label, rows_in=before, out=after, rejected=before - after))
+            rejected = before - after - dropped
+            counts.append(Count(label, rows_in=before, out=after, rejected=rejected, dropped=dropped))
         kept = batch.with_columns(done).filter(alive)
-        rejected = pa.concat_tables(rejections) if rejections else None
-        return replace(kept, rejected=rejected, counts=batch.counts + tuple(counts))
+        return replace(
+            kept, rejected=pa.concat_tables(rejections) if rejections else None, counts=batch.counts + tuple(counts)
+        )
+
+
+def _failed(batch: Batch, bad: npt.NDArray[np.bool_], label: str, check: Check) -> DataError:
+    """The error for the first row that must not be there."""
+    first = bad & (np.cumsum(bad) == 1)
+    row = _rejections(batch, first, label, check).to_pylist()[0]
+    return DataError(
+        check.reason,
+        where=f"{row['path']}, row {row['row'] + 1}, step {label!r}"
+        + (f", column {check.column!r}" if check.column else ""),
+        expected="no such row: the step is set to fail",
+        got=row["value"] if row["value"] is not None else row["record"],
+        remedy="mend the data, or let the step reject such rows",
+    )
 
 
 def _rejections(batch: Batch, bad: npt.NDArray[np.bool_], label: str, check: Check) -> pa.Table:

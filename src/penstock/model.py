@@ -60,17 +60,58 @@ class Target:
         return cls(str(value["column"]), value["task"], tuple(str(label) for label in value["classes"]))
 
 
+def spans_of(schema: Schema) -> dict[str, slice]:
+    """Where each feature stands in a row of a matrix: one place each, and for a column of vectors its width.
+
+    Example:
+        >>> from penstock.schema import SPARSE
+        >>> vector = Field("words", SPARSE, Role.vector, width=3)
+        >>> spans_of(Schema((Field("age", pa.float64(), Role.number), vector)))
+        {'age': slice(0, 1, None), 'words': slice(1, 4, None)}
+    """
+    spans: dict[str, slice] = {}
+    start = 0
+    for field in schema:
+        stop = start + (1 if field.width is None else field.width)
+        spans[field.name] = slice(start, stop)
+        start = stop
+    return spans
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """Rows of an epoch.
+
+    Attributes:
+        features: float32, shape (rows, width of `spans_of` the schema); NaN for null; categories by their code.
+        labels: int32 class codes or float64, shape (rows,).
+        weights: float64, shape (rows,); None where every row counts the same.
+        rows: int64, shape (rows,): each row's place in plan order.
+    """
+
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[Any]
+    weights: npt.NDArray[np.float64] | None
+    rows: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 class TrainingData(ABC):
     """Encoded rows laid down on disk, in plan order, that a model learns from in one or several passes.
 
     Attributes:
-        schema: the feature columns, all of them numbers (float32 or float64, missing is null) or, where the model
-            asked for categories, codes from 0 (int32, -1 for missing or unseen) with ``categories`` in their field.
+        schema: the feature columns: numbers (float32 or float64, missing is null); where the model asked for
+            categories, codes from 0 (int32, -1 for missing or unseen) with ``categories`` in their field; and columns
+            of sparse vectors (`penstock.schema.SPARSE`) with their ``width``.
         target: what is to be predicted.
         rows: how many rows there are.
         seed: of everything random.
         resources: what the training may use.
         listener: who is told how it goes.
+        ordered: whether rows are split by time: then `hashes` are smallest for the latest rows, and one validation
+            split, of the smallest, is honest, where folds are not.
     """
 
     schema: Schema
@@ -79,6 +120,7 @@ class TrainingData(ABC):
     seed: int
     resources: Resources
     listener: Listener
+    ordered: bool = False
 
     @abstractmethod
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -89,17 +131,22 @@ class TrainingData(ABC):
         """The target in plan order: int32 class codes, or float64; shape (rows,)."""
 
     @abstractmethod
+    def weights(self) -> npt.NDArray[np.float64] | None:
+        """How much each row counts, in plan order, shape (rows,), above zero; None where all count the same."""
+
+    @abstractmethod
     def hashes(self) -> npt.NDArray[np.uint64]:
-        """The hash of (seed, row key) of every row: splits follow from it; shape (rows,)."""
+        """What splits follow from, shape (rows,): a hash of (seed, row key); of the group, where rows have groups,
+        so that a group is never on both sides; or, where rows are split by time, smaller for later rows."""
 
     @abstractmethod
     def epoch(
         self, number: int, batch_rows: int, *, start: int = 0, keep: npt.NDArray[np.bool_] | None = None
-    ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[Any]]]:
+    ) -> Iterator[TrainingBatch]:
         """One pass in a shuffled order that is a function of (seed, number) alone.
 
-        Yields (features, labels) of ``batch_rows`` rows each (the last may be shorter), from the ``start``-th batch;
-        features are float32 of shape (rows, columns) with NaN for null. ``keep`` limits it to these rows.
+        Yields ``batch_rows`` rows each time (at the end perhaps fewer), from the ``start``-th batch on. ``keep``
+        limits it to these rows.
         """
 
 

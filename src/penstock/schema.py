@@ -24,6 +24,7 @@ class Role(enum.StrEnum):
     category = "category"
     text = "text"
     time = "time"
+    list = "list"
     vector = "vector"
     key = "key"
     constant = "constant"
@@ -47,9 +48,19 @@ class Role(enum.StrEnum):
             Role.category,
             Role.text,
             Role.time,
+            Role.list,
             Role.vector,
         )
 
+
+SPARSE = pa.struct(
+    [
+        pa.field("indices", pa.list_(pa.field("item", pa.int32(), nullable=False)), nullable=False),
+        pa.field("values", pa.list_(pa.field("item", pa.float32(), nullable=False)), nullable=False),
+    ]
+)
+"""The type of a column of vectors (role ``vector``): of each row the places that are not zero, ascending from 0, and
+their values. How long the vectors are stands in `Field.width`; a null is a vector of zeros."""
 
 ROLE_TYPES: dict[Role, pa.DataType] = {
     Role.number: pa.float64(),
@@ -58,6 +69,7 @@ ROLE_TYPES: dict[Role, pa.DataType] = {
     Role.category: pa.string(),
     Role.text: pa.string(),
     Role.time: pa.timestamp("us"),
+    Role.list: pa.list_(pa.string()),
     Role.key: pa.string(),
 }
 """The type a column of a role is stored as. Whole numbers are float64 (exact to 2^53), so that a late ``3.5``
@@ -76,6 +88,8 @@ class Field:
         reason: why it has that role, in words for a person (empty where the user said so).
         categories: the closed list of values, where one is known.
         values: what the values are, where ``role`` only says what they are used for (a target of categories).
+        width: how long the vectors of a column of vectors are; None elsewhere.
+        parts: what each place of such a vector stands for, where that is known ("word=free"); for people.
     """
 
     name: str
@@ -84,6 +98,8 @@ class Field:
     reason: str = ""
     categories: tuple[str, ...] | None = None
     values: Role | None = None
+    width: int | None = None
+    parts: tuple[str, ...] | None = None
 
     @property
     def kind(self) -> Role:
@@ -99,13 +115,17 @@ class Field:
             out["categories"] = list(self.categories)
         if self.values is not None:
             out["values"] = self.values.value
+        if self.width is not None:
+            out["width"] = self.width
+        if self.parts is not None:
+            out["parts"] = list(self.parts)
         return out
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Field:
         """A field from what `to_json` gave."""
         categories = value.get("categories")
-        kind = value.get("values")
+        kind, width, parts = value.get("values"), value.get("width"), value.get("parts")
         return cls(
             name=str(value["name"]),
             type=type_from_name(str(value["type"])),
@@ -113,6 +133,8 @@ class Field:
             reason=str(value.get("reason", "")),
             categories=None if categories is None else tuple(str(c) for c in categories),
             values=None if kind is None else Role(kind),
+            width=None if width is None else int(width),
+            parts=None if parts is None else tuple(str(part) for part in parts),
         )
 
 
@@ -223,6 +245,8 @@ _TYPES: dict[str, pa.DataType] = {
         pa.binary(),
         pa.date32(),
         *(pa.timestamp(unit) for unit in ("s", "ms", "us", "ns")),
+        pa.list_(pa.string()),
+        SPARSE,
     )
 }
 

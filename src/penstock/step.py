@@ -38,7 +38,8 @@ class Columns:
     """Which columns a step touches: the levels of a fit, and what has to be read, follow from it.
 
     Attributes:
-        reads: columns whose values it needs, to fit or to transform.
+        reads: columns whose values it needs to transform. What only its statistics read (a target encoding's
+            target) is named by them alone, and need not be there when rows are predicted.
         writes: columns that come out changed or new.
         removes: columns that do not come out.
         rows: whether rows may be rejected or dropped; then every column after it depends on it.
@@ -112,19 +113,22 @@ class FittedStep(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A condition that every row has to meet; rows for which it is false are rejected (null counts as met).
+    """A condition that every row has to meet (null counts as met), and what becomes of a row that does not.
 
     Attributes:
         predicate: a Polars expression of booleans over the step's input.
         code: short and stable, for machines.
         column: the column at fault, by its name in the step's input.
         reason: for people.
+        action: "reject": the row leaves, with its reason, and is kept beside the output. "drop": it was asked for that
+            such rows go, and they are only counted. "fail": the job ends with a `DataError` that names the row.
     """
 
     predicate: pl.Expr
     code: str
     column: str | None
     reason: str
+    action: Literal["reject", "drop", "fail"] = "reject"
 
 
 class TableStep(FittedStep):

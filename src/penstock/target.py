@@ -116,6 +116,10 @@ HASH = "\x01hash"
 """The column of row-key hashes in laid-down training data."""
 
 
+WEIGHT = "\x01weight"
+"""The column of row weights in laid-down training data, where rows have any."""
+
+
 @dataclass(frozen=True)
 class Learnable(Transform):
     """Turns the target into codes or numbers and adds the row-key hash, ready to be laid down."""

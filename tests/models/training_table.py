@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from penstock.batch import Batch, RowKeys
 from penstock.engine import Figures, Resources
-from penstock.model import Target, TrainingData
+from penstock.model import Target, TrainingBatch, TrainingData, spans_of
 from penstock.schema import Field, Role, Schema
 from penstock.source import Note
+from penstock.vectors import as_matrix
 
 
 class Heard:
@@ -44,7 +45,9 @@ class TableData(TrainingData):
         cores: int = 2,
         memory: int = 2**33,
         listener: Any = None,
+        weights: npt.NDArray[np.float64] | None = None,
     ) -> None:
+        self._weights = weights
         self._table = table.select(list(schema.names))
         self._labels = labels.astype(np.float64 if target.task == "regression" else np.int32)
         self._hashes = RowKeys.span("table", 0, table.num_rows).hash(seed)
@@ -61,22 +64,30 @@ class TableData(TrainingData):
     def labels(self) -> npt.NDArray[Any]:
         return self._labels
 
+    def weights(self) -> npt.NDArray[np.float64] | None:
+        return self._weights
+
     def hashes(self) -> npt.NDArray[np.uint64]:
         return self._hashes
 
     def epoch(
         self, number: int, batch_rows: int, *, start: int = 0, keep: npt.NDArray[np.bool_] | None = None
-    ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[Any]]]:
+    ) -> Iterator[TrainingBatch]:
         rows = np.arange(self.rows) if keep is None else np.flatnonzero(keep)
         order = np.random.default_rng([self.seed, number]).permutation(rows)
-        features = (
-            np.column_stack([column.to_numpy().astype(np.float32) for column in self._table.columns])
-            if self._table.num_columns
-            else np.empty((self.rows, 0), np.float32)
+        features = np.empty(
+            (self.rows, max((span.stop for span in spans_of(self.schema).values()), default=0)), np.float32
         )
+        for field in self.schema:
+            column, span = self._table.column(field.name), spans_of(self.schema)[field.name]
+            if field.width is None:
+                features[:, span.start] = column.to_numpy()
+            else:
+                features[:, span] = as_matrix(column, field.width).toarray()
         for begin in range(start * batch_rows, len(order), batch_rows):
             chosen = order[begin : begin + batch_rows]
-            yield features[chosen], self._labels[chosen]
+            weights = None if self._weights is None else self._weights[chosen]
+            yield TrainingBatch(features[chosen], self._labels[chosen], weights, chosen)
 
 
 def number(name: str, kind: pa.DataType | None = None) -> Field:

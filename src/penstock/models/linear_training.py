@@ -139,9 +139,9 @@ class Training:
         )
 
     def _batches(self, epoch: int, keep: npt.NDArray[np.bool_]) -> Iterator[tuple[npt.NDArray[np.float64], Any]]:
-        for features, labels in self._data.epoch(epoch, self._model.batch_rows, keep=keep):
-            learned = (labels - self._center) / self._scale if self._regression else labels
-            yield np.nan_to_num(features.astype(np.float64), nan=0.0), learned
+        for batch in self._data.epoch(epoch, self._model.batch_rows, keep=keep):
+            learned = (batch.labels - self._center) / self._scale if self._regression else batch.labels
+            yield np.nan_to_num(batch.features.astype(np.float64), nan=0.0), learned
 
     def _epoch(self, learner: SGDClassifier | SGDRegressor, epoch: int) -> tuple[Weights, int]:
         """One pass; the mean of the weights after each batch, and the rows met."""
