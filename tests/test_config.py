@@ -24,6 +24,7 @@ from penstock.config import (
 )
 from penstock.config_text import MOST_CHARACTERS, block, parse
 from penstock.errors import ConfigError, SchemaError, UsageError
+from penstock.model import Auto
 from penstock.models.boosted import BoostedTrees
 from penstock.models.linear import Linear
 from penstock.schema import Role
@@ -372,6 +373,7 @@ MODELS = st.one_of(
         max_rows=st.none() | st.integers(1000, 9999),
     ),
     st.just(Linear()),
+    st.builds(Auto, effort=st.sampled_from(["quick", "best"]), metric=st.sampled_from(["auto", "rmse"])),
 )
 READS = st.builds(
     ReadOptions,
@@ -391,6 +393,9 @@ CONFIGS = st.builds(
     st.integers(-(2**63), 2**63 - 1),
     st.floats(0, 1, exclude_max=True),
     st.floats(0, 1),
+    weight=st.none() | TEXTS,
+    group=st.none() | TEXTS,
+    costs=st.dictionaries(TEXTS, st.dictionaries(TEXTS, st.floats(0, 9), max_size=2), max_size=2),
 )
 
 
@@ -405,7 +410,7 @@ def test_what_is_dumped_is_parsed_to_the_same(config: PipelineConfig) -> None:
 def test_a_definition_comes_back_from_json(definition: Any) -> None:
     import json
 
-    group: Any = "models" if isinstance(definition, (BoostedTrees, Linear)) else "steps"
+    group: Any = "models" if isinstance(definition, (BoostedTrees, Linear, Auto)) else "steps"
     value = json.loads(json.dumps(definition_to_json(definition)))
     assert definition_from_json(group, value) == definition
     fields = {field.name for field in dataclasses.fields(definition)}

@@ -34,6 +34,7 @@ MACHINERY = {
     "inference",
     "target",
     "keeping",
+    "decision",
 }
 ROOMS: dict[str, set[str]] = {
     # a room or file -> what it may import of Penstock, besides itself
@@ -66,6 +67,7 @@ ROOMS: dict[str, set[str]] = {
     "target": CONTRACTS | {"statistics"},
     "materialize": CONTRACTS | {"target", "sinks"},
     "keeping": CONTRACTS,
+    "decision": CONTRACTS,
     "run": CONTRACTS,
     "config": CONTRACTS | {"registry"},
     "artifact": CONTRACTS | MACHINERY | {"config"},
@@ -166,7 +168,7 @@ def test_public_names_are_these_and_each_can_be_loaded() -> None:
     import penstock
 
     assert set(penstock.__all__) == {
-        "BoostedTrees", "Cast", "Clip", "Drop", "Field", "FittedPipeline", "FlagOutliers", "Impute", "Linear",
+        "Auto", "BoostedTrees", "Cast", "Clip", "Drop", "Field", "FittedPipeline", "FlagOutliers", "Impute", "Linear",
         "MinMax", "OneHot", "Ordinal", "PenstockError", "Pipeline", "RejectOutliers", "Robust", "Role", "Schema",
         "Select", "Standardize", "__version__", "boolean", "categorical", "columns", "load", "numeric", "read",
         "role", "text", "time",

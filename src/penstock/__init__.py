@@ -25,6 +25,7 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("MinMax", "Robust", "Standardize"), "penstock.steps.scale"),
     **dict.fromkeys(("OneHot", "Ordinal"), "penstock.steps.encode"),
     **dict.fromkeys(("Cast", "Drop", "Select"), "penstock.steps.columns"),
+    **dict.fromkeys(("Auto",), "penstock.model"),
     **dict.fromkeys(("BoostedTrees",), "penstock.models.boosted"),
     **dict.fromkeys(("Linear",), "penstock.models.linear"),
 }

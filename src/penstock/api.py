@@ -25,7 +25,7 @@ from penstock.jobs.predict import predict
 from penstock.jobs.prepare import prepare
 from penstock.jobs.publish import absolute
 from penstock.jobs.train import train, train_to
-from penstock.model import Model, Target
+from penstock.model import Auto, Model, Target
 from penstock.resources import parse_bytes, resources
 from penstock.schema import Role, Schema
 from penstock.source import Note, ReadOptions, Source
@@ -98,6 +98,11 @@ class Pipeline:
         read: how to read data that is given by its path, to fit and later to evaluate and predict.
         max_rejected: the share of rows that a job may reject, where it is not told otherwise.
         places: where each step is defined in a pipeline file, for messages.
+        weight: the column that says how much a row counts in training.
+        group: the column whose rows stay on one side of every split: patients, customers.
+        time: the column by which the latest rows are held out, and not any.
+        costs: what an error costs, by the true label and the predicted one; what is not named costs 1. The class of
+            the least expected cost is predicted.
 
     Example:
         >>> import penstock as ps
@@ -107,20 +112,24 @@ class Pipeline:
     """
 
     steps: Sequence[Step] = ()
-    model: Model | None = None
+    model: Model | Auto | None = None
     target: str | None = None
     seed: int = 0
     holdout: float = 0.0
     read: ReadOptions = field(default_factory=ReadOptions)
     max_rejected: float = 0.01
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
         for step in self.steps:
             if not isinstance(step, Step):
                 raise _not_one(step, "step", "penstock.Standardize(penstock.numeric())")
-        if self.model is not None and not isinstance(self.model, Model):
+        if self.model is not None and not isinstance(self.model, (Model, Auto)):
             raise _not_one(self.model, "model", "penstock.BoostedTrees()")
         if not 0 <= self.holdout < 1:
             raise UsageError("not a share", where="holdout", expected="from 0 to below 1", got=str(self.holdout))
@@ -143,6 +152,10 @@ class Pipeline:
             config.read,
             config.max_rejected,
             config.places,
+            config.weight,
+            config.group,
+            config.time,
+            config.costs,
         )
 
     @property
@@ -152,6 +165,10 @@ class Pipeline:
             steps=tuple(self.steps),
             model=self.model,
             target=self.target,
+            weight=self.weight,
+            group=self.group,
+            time=self.time,
+            costs=self.costs,
             read=self.read,
             seed=self.seed,
             holdout=self.holdout,

@@ -5,6 +5,7 @@
     pipeline.yaml   the definition, as it stands in a pipeline file
     state/          every step (steps.json), and the statistics they were fitted from (states.arrow, Arrow IPC)
     model/          the model, in its own safe format
+    members/1/ ...  further models that the prediction is the mean of, each with a state/ and a model/ of its own
 
 Opening one checks every hash first, reads nothing outside the folder, and fits the steps again from their states:
 there is no second format for fitted steps.
@@ -29,6 +30,7 @@ from penstock.config import (
     dump_config,
     parse_config,
 )
+from penstock.decision import Decision
 from penstock.durable import replace_folder, sha256, sync_folder, write_json, writing
 from penstock.errors import ArtifactError, PenstockError
 from penstock.model import FittedModel, Target
@@ -38,8 +40,23 @@ from penstock.schema import Schema
 from penstock.statistic import Statistic
 from penstock.step import Step
 
-FORMAT = 1
+FORMAT = 2
 _STATES = "states.arrow"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A fitted model, with the steps that encode rows for it.
+
+    Attributes:
+        steps: the fitted steps, the model's own encoding included.
+        model: the fitted model.
+        weight: how much it counts in the mean of several.
+    """
+
+    steps: FittedSteps
+    model: FittedModel
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,8 @@ class Saved:
         target: what is predicted; None for steps alone.
         model: the fitted model; None for steps alone.
         facts: what it was fitted on and how well it did, as JSON values.
+        weight: how much the model counts, where there are others.
+        others: further models that a prediction is the mean of.
     """
 
     config: PipelineConfig
@@ -59,6 +78,20 @@ class Saved:
     target: Target | None = None
     model: FittedModel | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    others: tuple[Member, ...] = ()
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Every model with its steps; none for steps alone."""
+        return () if self.model is None else (Member(self.steps, self.model, self.weight), *self.others)
+
+    @property
+    def decision(self) -> Decision | None:
+        """How a class is chosen, where costs were given."""
+        if self.target is None or not self.config.costs:
+            return None
+        return Decision.of(self.target, self.config.costs)
 
 
 def save(saved: Saved, destination: Path) -> None:
@@ -72,18 +105,17 @@ def save(saved: Saved, destination: Path) -> None:
         destination.parent.mkdir(parents=True, exist_ok=True)
         if temporary.exists():
             _remove(temporary)
-        (temporary / "state").mkdir(parents=True)
+        temporary.mkdir()
         (temporary / "pipeline.yaml").write_text(dump_config(saved.config), "utf-8")
-        write_json(temporary / "state" / "steps.json", _save_states(saved.steps, temporary / "state"))
+        _save_part(temporary, saved.steps, saved.model)
+        for number, member in enumerate(saved.others, 1):
+            _save_part(temporary / "members" / str(number), member.steps, member.model)
         document = {
             "schema": saved.steps.incoming.to_json(),
             "target": saved.target.to_json() if saved.target else None,
             "facts": dict(saved.facts),
         }
         write_json(temporary / "schema.json", document)
-        if saved.model is not None:
-            (temporary / "model").mkdir()
-            saved.model.save(temporary / "model")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         for path in files:
             with path.open("rb") as file:
@@ -91,6 +123,7 @@ def save(saved: Saved, destination: Path) -> None:
         manifest = {
             "format": FORMAT,
             "model": saved.model.name if saved.model else None,
+            "members": [[member.model.name, member.weight] for member in saved.members],
             "versions": versions(),
             "files": {path.relative_to(temporary).as_posix(): sha256(path) for path in files},
         }
@@ -98,6 +131,15 @@ def save(saved: Saved, destination: Path) -> None:
         for folder in (temporary, *(path for path in temporary.rglob("*") if path.is_dir())):
             sync_folder(folder)
         replace_folder(temporary, destination)
+
+
+def _save_part(folder: Path, steps: FittedSteps, model: FittedModel | None) -> None:
+    """Steps, and the model that they encode rows for."""
+    (folder / "state").mkdir(parents=True)
+    write_json(folder / "state" / "steps.json", _save_states(steps, folder / "state"))
+    if model is not None:
+        (folder / "model").mkdir()
+        model.save(folder / "model")
 
 
 def _remove(folder: Path) -> None:
@@ -213,16 +255,31 @@ def _open(folder: Path, manifest: Mapping[str, Any]) -> Saved:
             raise ArtifactError("a file is missing from its manifest", where=str(folder), expected=name)
     document = json.loads((folder / "schema.json").read_bytes())
     config = parse_config((folder / "pipeline.yaml").read_text("utf-8"), str(folder / "pipeline.yaml"))
+    incoming = Schema.from_json(document["schema"])
+    steps = _open_steps(folder, incoming)
+    target = Target.from_json(document["target"]) if document["target"] else None
+    named = manifest["members"]
+    if not named:
+        return Saved(config, steps, target, None, document["facts"])
+    members = [
+        Member(
+            _open_steps(where, incoming) if number else steps,
+            registry.find("fitted_models", name).load(where / "model"),
+            float(weight),
+        )
+        for number, (name, weight) in enumerate(named)
+        for where in [folder / "members" / str(number) if number else folder]
+    ]
+    first, *others = members
+    return Saved(config, steps, target, first.model, document["facts"], first.weight, tuple(others))
+
+
+def _open_steps(folder: Path, incoming: Schema) -> FittedSteps:
     saved = json.loads((folder / "state" / "steps.json").read_bytes())
     opened = _read_states(folder / "state" / _STATES)
     steps = [cast(Step, definition_from_json("steps", entry["step"])) for entry in saved["steps"]]
     states = [{name: opened[row] for name, row in entry["states"].items()} for entry in saved["steps"]]
-    fitted = refit(steps, Schema.from_json(document["schema"]), states, int(saved["scans"]))
-    model = None
-    if manifest["model"] is not None:
-        model = registry.find("fitted_models", manifest["model"]).load(folder / "model")
-    target = Target.from_json(document["target"]) if document["target"] else None
-    return Saved(config, fitted, target, model, document["facts"])
+    return refit(steps, incoming, states, int(saved["scans"]))
 
 
 def _read_states(path: Path) -> list[Statistic[Any]]:

@@ -35,6 +35,11 @@ class Asked:
     test: Sequence[str] | None = None
     holdout: str | None = None
     seed: int | None = None
+    effort: str | None = None
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+    costs: str | None = None
     max_rows: int | None = None
     keep: str | None = None
     restart: bool = False
@@ -60,6 +65,30 @@ class Asked:
             UsageError: one is no role.
         """
         return {} if self.roles is None else _roles(self.roles)
+
+    @property
+    def costs_of(self) -> dict[str, dict[str, float]]:
+        """The costs after --costs, by true and predicted label.
+
+        Raises:
+            UsageError: one is no cost.
+
+        Example:
+            >>> Asked(costs="yes:no=5,no:yes=1").costs_of
+            {'yes': {'no': 5.0}, 'no': {'yes': 1.0}}
+        """
+        found: dict[str, dict[str, float]] = {}
+        for part in listed(self.costs or "", "--costs"):
+            labels, _, cost = part.rpartition("=")
+            true, colon, said = labels.partition(":")
+            try:
+                number = float(cost)
+            except ValueError:
+                colon = ""
+            if not (colon and true and said):
+                raise UsageError("not a cost", where="--costs", expected="TRUE:PREDICTED=COST,...", got=repr(part))
+            found.setdefault(true, {})[said] = number
+        return found
 
     @property
     def nbytes(self) -> int | None:

@@ -83,7 +83,21 @@ def train(
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
     config: ConfigFile = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model: boosted or linear. Default: boosted.")
+        str | None,
+        typer.Option(metavar="NAME", help="auto, boosted, linear, network, or sklearn:NAME. Default: auto."),
+    ] = None,
+    effort: Annotated[
+        str | None, typer.Option(metavar="quick|default|best", help="How much time to take. Default: default.")
+    ] = None,
+    weight: Annotated[str | None, typer.Option(metavar="COLUMN", help="How much each row counts.")] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Rows of one value stay on one side of every split.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Hold out the latest rows by it, and not any.")
+    ] = None,
+    costs: Annotated[
+        str | None, typer.Option(metavar="TRUE:SAID=COST,...", help="What an error costs; the cheapest class is said.")
     ] = None,
     to: Annotated[str, typer.Option(metavar="DIR", help="Where to save the model.")] = "model",
     test: Annotated[list[str] | None, typer.Option(metavar="DATA", help="Rows to judge the model on.")] = None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 import penstock
 from penstock import registry
@@ -17,6 +17,7 @@ from penstock.asked import Asked, option, share_of
 from penstock.batch import Count
 from penstock.config import PipelineConfig, keys_of, load_config
 from penstock.errors import UsageError
+from penstock.model import Effort
 from penstock.schema import Role
 from penstock.source import Note, Source
 from penstock.terminal import FAILED, Terminal
@@ -35,10 +36,10 @@ from penstock.terminal_tables import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from penstock.model import Model
+    from penstock.model import Auto, Model
     from penstock.summary import Summary
 
-DEFAULT_MODEL = "boosted"
+DEFAULT_MODEL = "auto"
 DEFAULT_HOLDOUT = 0.1
 """The share of rows that the command line keeps out of training where there are no test rows."""
 
@@ -173,7 +174,7 @@ def _open_for(fitted: FittedPipeline, terminal: Terminal, asked: Asked) -> Sourc
 def _config(terminal: Terminal, asked: Asked) -> PipelineConfig:
     """The pipeline file, overridden by what was typed; what is overridden is said."""
     config = load_config(Path(asked.config)) if asked.config else PipelineConfig()
-    for name in ("target", "seed"):
+    for name in ("target", "seed", "weight", "group", "time"):
         value, before = getattr(asked, name), getattr(config, name)
         if value is None:
             continue
@@ -181,6 +182,8 @@ def _config(terminal: Terminal, asked: Asked) -> PipelineConfig:
             terminal.said(Note(name, str(value), f"over {before} in {asked.config}", f"leave --{name} out"))
         with option(f"--{name}"):
             config = replace(config, **{name: value})
+    if asked.costs is not None:
+        config = replace(config, costs=asked.costs_of)
     return config
 
 
@@ -190,15 +193,24 @@ def _with_model(config: PipelineConfig, terminal: Terminal, asked: Asked) -> Pip
         if model is not None:
             terminal.said(Note("model", asked.model, f"over {model.name} in {asked.config}", "leave --model out"))
         with option("--model"):
-            model = registry.find("models", asked.model)()
+            model = registry.model_named(asked.model)
     if model is None:
         model = registry.find("models", DEFAULT_MODEL)()
         others = [name for name in registry.names("models") if name != DEFAULT_MODEL]
-        terminal.said(Note("model", DEFAULT_MODEL, "none was named", f"--model {'|'.join(others)}"))
+        text = "tries " + ", ".join(model.candidates) + " and keeps the best, or their average"
+        terminal.said(Note("model", text, "none was named", f"--model {'|'.join(others)}"))
+    if asked.effort is not None:
+        model = model.at_effort(_effort(asked.effort))
     return replace(config, model=_with_max_rows(model, asked.max_rows))
 
 
-def _with_max_rows(model: Model, most: int | None) -> Model:
+def _effort(text: str) -> Effort:
+    if text in get_args(Effort):
+        return cast("Effort", text)
+    raise UsageError("no such effort", where="--effort", expected="quick, default or best", got=repr(text))
+
+
+def _with_max_rows(model: Model | Auto, most: int | None) -> Model | Auto:
     if most is None:
         return model
     if "max_rows" not in {item.name for item in dataclasses.fields(model)}:  # type: ignore[arg-type]
@@ -206,7 +218,7 @@ def _with_max_rows(model: Model, most: int | None) -> Model:
             f"the model {model.name!r} takes all rows", where="--max-rows", got=str(most), remedy="leave it out"
         )
     with option("--max-rows"):
-        changed: Model = replace(model, max_rows=most)  # type: ignore[type-var]
+        changed: Model | Auto = replace(model, max_rows=most)  # type: ignore[type-var]
     return changed
 
 

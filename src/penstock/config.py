@@ -30,7 +30,7 @@ from penstock.errors import ConfigError, UsageError
 from penstock.source import ReadOptions
 
 if TYPE_CHECKING:
-    from penstock.model import Model
+    from penstock.model import Auto, Model
     from penstock.step import Step
 
 Group: TypeAlias = Literal["steps", "models"]
@@ -48,6 +48,10 @@ class PipelineConfig:
         seed: of everything random; of 64 bits.
         holdout: the share of the rows (0 to below 1) that is kept out of training, for evaluation.
         max_rejected: the share of the rows (0 to 1) above which a job is stopped.
+        weight: the column that says how much a row counts in training.
+        group: the column whose rows stay on one side of every split: patients, customers.
+        time: the column by which the latest rows are held out, and not any.
+        costs: what an error costs, by the true label and the predicted one; what is not named costs 1.
         places: where each step is defined, as file and line; for messages, no key of a file.
 
     Raises:
@@ -59,17 +63,29 @@ class PipelineConfig:
     """
 
     steps: tuple[Step, ...] = ()
-    model: Model | None = None
+    model: Model | Auto | None = None
     target: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
     seed: int = 0
     holdout: float = 0.0
     max_rejected: float = 0.01
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not -(2**63) <= self.seed < 2**63:
             raise UsageError("out of range", where="seed", expected="a whole number of 64 bits", got=str(self.seed))
+        if self.group is not None and self.time is not None:
+            raise UsageError(
+                "rows are split by group or by time",
+                where="time",
+                expected="one of them",
+                got=f"group {self.group!r} and time {self.time!r}",
+                remedy="leave one out; by time a group may stand on both sides",
+            )
         if not 0 <= self.holdout < 1:
             raise UsageError(
                 "out of range", where="holdout", expected="a share from 0 to below 1", got=f"{self.holdout:g}"
@@ -159,7 +175,7 @@ def parse_config(text: str, where: str) -> PipelineConfig:
         >>> parse_config("seed: 7\\nhold_out: 0.1", "penstock.yaml")
         Traceback (most recent call last):
         penstock.errors.ConfigError: penstock.yaml:2: no such key in a pipeline file
-          expected: one of steps, model, target, read, seed, holdout, max_rejected
+          expected: one of steps, model, target, read, seed, holdout, max_rejected, weight, group, time, costs
           got:      'hold_out'
           remedy:   did you mean 'holdout'?
     """
@@ -168,7 +184,7 @@ def parse_config(text: str, where: str) -> PipelineConfig:
     return PipelineFile(where).config(parse(text, where))
 
 
-def definition_from_json(group: Group, value: Any) -> Step | Model:
+def definition_from_json(group: Group, value: Any) -> Step | Model | Auto:
     """The inverse of `definition_to_json`; takes what may stand in a pipeline file too.
 
     Raises:
@@ -186,7 +202,7 @@ def definition_from_json(group: Group, value: Any) -> Step | Model:
 # ---------------------------------------------------------------------- writing
 
 
-def definition_to_json(definition: Step | Model) -> dict[str, Any]:
+def definition_to_json(definition: Step | Model | Auto) -> dict[str, Any]:
     """A step or a model as JSON values: all its fields under its name.
 
     Example:
@@ -203,6 +219,10 @@ def dump_config(config: PipelineConfig) -> str:
     Example:
         >>> print(dump_config(PipelineConfig(target="income")), end="")  # doctest: +ELLIPSIS
         target: income
+        weight: null
+        group: null
+        time: null
+        costs: {}
         seed: 0
         holdout: 0.0
         max_rejected: 0.01
@@ -211,7 +231,8 @@ def dump_config(config: PipelineConfig) -> str:
         steps: []
         model: null
     """
-    lines = list(block({key: getattr(config, key) for key in ("target", "seed", "holdout", "max_rejected")}))
+    keys = ("target", "weight", "group", "time", "costs", "seed", "holdout", "max_rejected")
+    lines = list(block({key: _plain(getattr(config, key)) for key in keys}))
     lines += block({"read": _fields_of(config.read)})
     lines.append("steps:" if config.steps else "steps: []")
     lines += (f"  - {flow(definition_to_json(step))[1:-1]}" for step in config.steps)

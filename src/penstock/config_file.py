@@ -19,7 +19,7 @@ from penstock.errors import ConfigError, PenstockError, UsageError
 from penstock.source import ReadOptions
 
 if TYPE_CHECKING:
-    from penstock.model import Model
+    from penstock.model import Auto, Model
     from penstock.step import Step
 
 T = TypeVar("T")
@@ -58,7 +58,8 @@ class PipelineFile:
         entries = root.value
         self._known(entries, _KEYS, "a pipeline file", "")
         values: dict[str, Any] = {}
-        hints = {"target": str | None, "seed": int}
+        hints: dict[str, Any] = dict.fromkeys(("target", "weight", "group", "time"), str | None)
+        hints |= {"seed": int, "costs": Mapping[str, Mapping[str, float]]}
         for key, node in entries.items():
             if key == "steps":
                 values[key] = self._steps(node)
@@ -74,7 +75,7 @@ class PipelineFile:
                 values[key] = self._share(node, key)
         return self._made(PipelineConfig, values, root, "")
 
-    def definition(self, group: Group, node: Node) -> Step | Model:
+    def definition(self, group: Group, node: Node) -> Step | Model | Auto:
         """A step or a model: its name alone, or its name and its settings."""
         kind = group.removesuffix("s")
         name, settings = self._named(kind, node)
@@ -90,7 +91,7 @@ class PipelineFile:
         if group == "steps" and not _is_settings(settings, found):
             first = dataclasses.fields(found)[0].name
             settings = Node({first: settings}, settings.line, settings.key_line)
-        return cast("Step | Model", self._built(found, settings, inside))
+        return cast("Step | Model | Auto", self._built(found, settings, inside))
 
     def _named(self, kind: str, node: Node) -> tuple[str, Node]:
         if isinstance(node.value, str):

@@ -194,11 +194,10 @@ def _label_type(target: Target) -> pa.DataType:
 def lay_down(
     source: Source,
     columns: Sequence[str],
-    transform: Transform,
+    rows: Transform,
+    learnable: Learnable,
     features: Schema,
-    target: Target,
     *,
-    seed: int,
     engine: Engine,
     listener: Listener,
     folder: Path,
@@ -207,11 +206,16 @@ def lay_down(
 ) -> tuple[LaidDown, tuple[Receipt, ...]]:
     """Encode all rows of a source and lay them down in ``folder``; rejected rows go to ``rejected``.
 
+    ``rows`` says which rows count, ``learnable`` encodes them.
+
     The receipts hold the ledger of every row.
     """
+    target = learnable.target
     schema = features.put(Field(LABEL, _label_type(target), Role.target), Field(HASH, pa.uint64(), Role.ignored))
+    if learnable.weight is not None:
+        schema = schema.put(Field(WEIGHT, pa.float64(), Role.weight))
     sink = PartsSink(folder / "encoded", rejected, folder / "unused", schema, kind="arrow", durable=False)
-    encode = Then((transform, Learnable(target, features.names, seed)))
+    encode = Then((rows, learnable))
     task = Task("encode", source, tuple(columns), (Station(encode),), sink, max_rejected=max_rejected)
     receipts = tuple(engine.map(task))
     parts = [part.name for receipt in receipts for part in receipt.parts]
@@ -220,8 +224,10 @@ def lay_down(
         parts,
         schema=features,
         target=target,
-        seed=seed,
+        seed=learnable.seed,
         resources=engine.resources,
         listener=listener,
+        weighted=learnable.weight is not None,
+        ordered=learnable.splitting.time is not None,
     )
     return data, receipts

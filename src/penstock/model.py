@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from penstock.batch import Batch
 from penstock.engine import Listener, Resources
+from penstock.errors import UsageError
 from penstock.schema import Field, Role, Schema
 from penstock.step import Step
 
@@ -22,6 +23,8 @@ PREDICTION = "prediction"
 PROBABILITY = "probability_"
 """The prefix of the columns of predicted probabilities, one per class."""
 
+Effort: TypeAlias = Literal["quick", "default", "best"]
+"""How much time a training may take: for a first look, as a rule, and where every tenth of a percent counts."""
 TaskName: TypeAlias = Literal["binary", "multiclass", "regression"]
 
 
@@ -165,6 +168,10 @@ class Model(ABC):
     def steps(self, schema: Schema) -> Sequence[Step]:
         """Steps that turn what is left of the features into what it can learn from; put after the user's."""
 
+    def at_effort(self, effort: Effort) -> Model:
+        """The same model set to take less or more time; "default" changes nothing."""
+        return self
+
     @abstractmethod
     def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:
         """About what training on so many rows of these features holds at its peak, above the bare process [bytes]."""
@@ -176,6 +183,64 @@ class Model(ABC):
         Raises:
             ResourceError: it can't be trained in the memory given; says what it needs.
         """
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Several models, tried on the same rows; the best of them, or their average where that is better, is kept.
+
+    The candidates learn from a part of the training rows (a sample where there are many) and are compared on rows that
+    none of them saw. What wins then learns from all training rows. The average is found by greedy selection with
+    replacement (Caruana et al., "Ensemble selection from libraries of models", ICML 2004), and is kept only where it
+    is better than the best model by more than ``least_gain``.
+
+    Args:
+        candidates: names of models, tried in this order; one whose libraries are missing is left out, and said.
+        effort: "quick" compares on up to 10,000 rows, "default" on 50,000, "best" on 200,000; models are set so too.
+        validation_share: of the compared rows, the share (0 to 1) that is predicted.
+        metric: what is compared: "log_loss" or "roc_auc" (two classes), "rmse" or "mae" for numbers; "auto" is
+            log_loss, and rmse.
+        average: whether an average may be kept.
+        least_gain: by what share of the best model's score the average has to be better.
+        class_weight: None, "balanced", or weights by label, for every candidate.
+
+    Raises:
+        UsageError: an argument is out of its range.
+
+    Example:
+        >>> Auto(effort="quick").candidates
+        ('boosted', 'linear', 'network')
+    """
+
+    candidates: tuple[str, ...] = ("boosted", "linear", "network")
+    effort: Effort = "default"
+    validation_share: float = 0.2
+    metric: Literal["auto", "log_loss", "roc_auc", "rmse", "mae"] = "auto"
+    average: bool = True
+    least_gain: float = 0.002
+    class_weight: Literal["balanced"] | Mapping[str, float] | None = None
+
+    name: ClassVar[str] = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.candidates or len(set(self.candidates)) != len(self.candidates):
+            got = ", ".join(self.candidates) or "none"
+            raise UsageError("not candidates", where="auto: candidates", expected="different names", got=got)
+        if not 0 < self.validation_share <= 0.5:
+            raise UsageError(
+                "out of range",
+                where="auto: validation_share",
+                expected="above 0, at most 0.5",
+                got=str(self.validation_share),
+            )
+        if not 0 <= self.least_gain < 1:
+            raise UsageError(
+                "out of range", where="auto: least_gain", expected="from 0 to below 1", got=str(self.least_gain)
+            )
+
+    def at_effort(self, effort: Effort) -> Auto:
+        """The same with another effort."""
+        return replace(self, effort=effort)
 
 
 class FittedModel(ABC):

@@ -22,6 +22,11 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "histogram": "penstock.statistics.histogram:Histogram",
         "frequencies": "penstock.statistics.frequencies:Frequencies",
         "distinct": "penstock.statistics.distinct:Distinct",
+        "correlation": "penstock.statistics.correlation:Correlation",
+        "lengths": "penstock.statistics.lengths:Lengths",
+        "calendar": "penstock.statistics.calendar:Calendar",
+        "duplicates": "penstock.statistics.duplicates:Duplicates",
+        "sample": "penstock.statistics.sample:Sample",
         "classification": "penstock.statistics.classification:Classification",
         "regression": "penstock.statistics.regression:Regression",
     },
@@ -40,6 +45,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "cast": "penstock.steps.columns:Cast",
     },
     "models": {
+        "auto": "penstock.model:Auto",
         "boosted": "penstock.models.boosted:BoostedTrees",
         "linear": "penstock.models.linear:Linear",
     },
@@ -84,3 +90,20 @@ def find(group: str, name: str) -> Any:
         got=repr(name),
         remedy=f"did you mean {near[0]!r}?" if near else "",
     )
+
+
+def model_named(text: str) -> Any:
+    """A model with its defaults, as it is named after ``--model``: ``boosted``, or ``sklearn:random_forest``.
+
+    What stands after the colon is the model's first setting.
+
+    Raises:
+        UsageError: there is none of this name, or it does not take this setting.
+
+    Example:
+        >>> model_named("boosted").name
+        'boosted'
+    """
+    name, colon, setting = text.partition(":")
+    definition = find("models", name)
+    return definition(setting) if colon else definition()

@@ -5,7 +5,7 @@ Part of the pipeline's machinery, used by the jobs that train and evaluate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,20 @@ import pyarrow.compute as pc
 from penstock.batch import Batch, Count
 from penstock.engine import Transform
 from penstock.model import Target
+from penstock.statistics.distribution import HistogramValue
+from penstock.statistics.hashing import hash_texts, mix
 from penstock.statistics.values import as_text
 
-_SALTS = {"holdout": 1, "model": 2, "sample": 3}
+_SALTS = {"holdout": 1, "model": 2, "sample": 3, "choice": 4}
+_SEEDS = 8
 
 
 def salted(seed: int, purpose: str) -> int:
     """A seed for one purpose, so that splits made for different purposes are independent.
 
-    Purposes: "holdout", "model" (validation and folds), "sample".
+    Purposes: "holdout", "model" (validation and folds), "sample", "choice" (among several models).
     """
-    return seed * 4 + _SALTS[purpose]
+    return (seed * _SEEDS + _SALTS[purpose] + 2**63) % 2**64 - 2**63
 
 
 def share_of(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
@@ -81,6 +84,79 @@ class Labelled(Transform):
 
 
 @dataclass(frozen=True)
+class Weighed(Transform):
+    """Rejects rows whose weight says nothing: one that is missing, or not above zero."""
+
+    column: str
+
+    def transform(self, batch: Batch) -> Batch:
+        """The rows that have a weight."""
+        before = len(batch)
+        above = pc.greater(batch.column(self.column).cast(pa.float64()), 0.0).fill_null(False)
+        batch = batch.reject(
+            ~above.to_numpy(zero_copy_only=False),
+            step="weight",
+            column=self.column,
+            code="no_weight",
+            reason="the weight is missing, or not above zero",
+        )
+        count = Count("weight", rows_in=before, out=len(batch), rejected=before - len(batch))
+        return replace(batch, counts=(*batch.counts, count))
+
+
+@dataclass(frozen=True, eq=False)
+class Splitting:
+    """What decides on which side of a split a row falls.
+
+    By itself the row key does. Rows of one group stay together: the hash of the group's value decides (a row without
+    a group is a group of its own). By time, the place of a row in the order of time does, so that the latest rows
+    are those judged on: 0 for the latest, towards 1 for the earliest and for rows without a time.
+
+    Attributes:
+        group: the column of groups.
+        time: the column of times.
+        order: their distribution, in microseconds since 1970.
+    """
+
+    group: str | None = None
+    time: str | None = None
+    order: HistogramValue | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return tuple(name for name in (self.group, self.time) if name is not None)
+
+    def hashes(self, batch: Batch, seed: int) -> npt.NDArray[np.uint64]:
+        """A number of 64 bits for each row: uniform for (seed, row key or group), or its place in the order of time."""
+        if self.time is not None and self.order is not None:
+            return as_hashes(self._places(batch.column(self.time)))
+        found = batch.keys.hash(seed)
+        if self.group is None:
+            return found
+        values = batch.column(self.group)
+        values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+        distinct = pc.unique(values).drop_null()
+        mixed = mix(hash_texts(as_text(distinct).cast(pa.large_string())) ^ np.uint64(seed % 2**64))
+        place = pc.index_in(values, distinct)
+        known = values.is_valid().to_numpy(zero_copy_only=False)
+        found[known] = mixed[place.drop_null().to_numpy()]
+        return found
+
+    def _places(self, times: pa.Array) -> npt.NDArray[np.float64]:
+        assert self.order is not None
+        missing = times.is_null().to_numpy(zero_copy_only=False)
+        values = times.cast(pa.timestamp("us")).cast(pa.int64()).fill_null(0).to_numpy().astype(np.float64)
+        below = np.asarray(self.order.cdf(values), np.float64)
+        return np.where(missing, 1.0 - 2.0**-53, np.clip(1.0 - below, 0.0, 1.0 - 2.0**-53))
+
+
+def as_hashes(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """The inverse of `share_of`: numbers in [0, 1) as 64 bits."""
+    return (shares * 2.0**53).astype(np.uint64) << np.uint64(11)
+
+
+@dataclass(frozen=True, eq=False)
 class Portion(Transform):
     """Keeps the rows whose hash falls into a share of [0, 1); the others are dropped, and counted as ``name``."""
 
@@ -88,10 +164,11 @@ class Portion(Transform):
     seed: int
     start: float
     stop: float
+    splitting: Splitting = field(default_factory=Splitting)
 
     def transform(self, batch: Batch) -> Batch:
         """The rows of this portion."""
-        share = share_of(batch.keys.hash(self.seed))
+        share = share_of(self.splitting.hashes(batch, self.seed))
         kept = batch.filter((share >= self.start) & (share < self.stop))
         count = Count(self.name, rows_in=len(batch), out=len(kept), dropped=len(batch) - len(kept))
         return replace(kept, counts=(*batch.counts, count))
@@ -120,21 +197,53 @@ WEIGHT = "\x01weight"
 """The column of row weights in laid-down training data, where rows have any."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Learnable(Transform):
-    """Turns the target into codes or numbers and adds the row-key hash, ready to be laid down."""
+    """Rows ready to be laid down: encoded, with the target as codes or numbers and the hash that splits follow from.
 
+    Target, weight and hash are taken from the rows as they were read, whatever the steps make of those columns.
+
+    Attributes:
+        encode: the fitted steps, for the columns to learn from.
+        target: what is to be predicted.
+        features: the columns to learn from.
+        seed: of the splits.
+        weight: the column of weights.
+        splitting: what splits follow from.
+        start: by time, the share of the latest rows that are not here: places are told among the rest.
+    """
+
+    encode: Transform
     target: Target
     features: tuple[str, ...]
     seed: int
+    weight: str | None = None
+    splitting: Splitting = field(default_factory=Splitting)
+    start: float = 0.0
 
     def transform(self, batch: Batch) -> Batch:
-        """The features, `LABEL` and `HASH`."""
-        values = batch.column(self.target.column)
+        """The features, `LABEL`, `HASH` and, where there are weights, `WEIGHT`."""
+        encoded = self.encode.transform(batch)
+        read = those_left(batch, encoded)
+        values = read.column(self.target.column)
         if self.target.task == "regression":
             label = values.cast(pa.float64())
         else:
             label = pa.array(codes_of(as_labels(values), self.target.classes))
-        hashes = pa.array(batch.keys.hash(salted(self.seed, "model")))
-        columns = [*(batch.column(name) for name in self.features), label, hashes]
-        return batch.with_columns(pa.RecordBatch.from_arrays(columns, names=[*self.features, LABEL, HASH]))
+        found = self.splitting.hashes(read, salted(self.seed, "model"))
+        if self.splitting.time is not None and self.start:
+            shares = (share_of(found) - self.start) / (1.0 - self.start)
+            found = as_hashes(np.clip(shares, 0.0, 1.0 - 2.0**-53))
+        columns = [*(encoded.column(name) for name in self.features), label, pa.array(found)]
+        names = [*self.features, LABEL, HASH]
+        if self.weight is not None:
+            columns.append(read.column(self.weight).cast(pa.float64()))
+            names.append(WEIGHT)
+        return encoded.with_columns(pa.RecordBatch.from_arrays(columns, names=names))
+
+
+def those_left(batch: Batch, after: Batch) -> Batch:
+    """The rows of a batch that are left in what was made of it, as they were before."""
+    if len(batch) == len(after):
+        return batch
+    return batch.filter(np.isin(batch.keys.hash(0), after.keys.hash(0)))

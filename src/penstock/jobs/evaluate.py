@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +54,7 @@ def evaluate(
     engine: Engine,
     max_rejected: float | None,
     rows: Transform | None = None,
+    row_columns: Sequence[str] = (),
 ) -> Evaluation:
     """Judge a model on labelled rows, read with the roles of the training.
 
@@ -62,6 +64,7 @@ def evaluate(
         engine: what folds.
         max_rejected: the share of rows above which it is stopped.
         rows: which rows count; None for all.
+        row_columns: the columns that ``rows`` reads.
 
     Raises:
         SchemaError: the target or a feature is not there.
@@ -78,7 +81,7 @@ def evaluate(
     task = Task(
         "evaluate",
         source,
-        predicts.inputs,
+        tuple(dict.fromkeys((*predicts.inputs, *row_columns))),
         (Station(Then(ways), (metrics_for(target),)),),
         max_rejected=max_rejected,
     )
@@ -88,6 +91,9 @@ def evaluate(
     details = {name: value.pop(name) for name in ("confusion_matrix", "classes", "roc_auc_error") if name in value}
     judged = int(value.pop("rows"))
     value.pop("unlabelled", None)
+    if predicts.decision is not None and judged:
+        value["mean_cost"] = predicts.decision.mean_cost(details["confusion_matrix"])
+        details["threshold"] = predicts.decision.threshold
     if not judged:
         raise DataError(
             "no row could be judged",

@@ -8,47 +8,58 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from penstock.artifact import Saved
+from penstock.artifact import Member, Saved
 from penstock.batch import Batch, Count
+from penstock.decision import Decision, mean_of, predictions, probabilities_of
 from penstock.engine import Engine, Resources, Transform
 from penstock.errors import SchemaError, UsageError
 from penstock.fusion import Chain
 from penstock.jobs.publish import absolute, publish, summary_of
-from penstock.model import FittedModel
+from penstock.model import Target
 from penstock.run import Run, digest_of, inputs_of
 from penstock.schema import Schema
 from penstock.sinks.parts import format_of
 from penstock.source import Source
 from penstock.step import Use
 from penstock.summary import Summary
+from penstock.target import those_left
 
 
 @dataclass(frozen=True)
 class Predictor(Transform):
-    """The chain, then the model; and beside the predictions the columns to keep, as they were read.
+    """The chain, then the model, of each member; and beside the predictions the columns to keep, as they were read.
 
     Attributes:
-        chain: the fitted steps, for the model's features.
-        model: the fitted model.
+        chains: of each member, the fitted steps for its model's features.
+        members: the models, and how much each counts in the mean.
+        target: what is predicted.
+        decision: how a class is chosen; None for the likeliest.
         keep: columns of the source that come out beside the predictions, and their names there.
-        threads: inner threads of the model.
+        threads: inner threads of a model.
     """
 
-    chain: Chain
-    model: FittedModel
+    chains: tuple[Chain, ...]
+    members: tuple[Member, ...]
+    target: Target
+    decision: Decision | None = None
     keep: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
 
     def transform(self, batch: Batch) -> Batch:
         """The kept columns and the predictions of a batch."""
-        encoded = self.chain.transform(batch)
-        predicted = self.model.predict(encoded, threads=self.threads)
-        kept = batch
-        if len(kept) != len(encoded):
-            kept = kept.filter(np.isin(kept.keys.rows, encoded.keys.rows))
+        encoded = self.chains[0].transform(batch)
+        predicted = self.members[0].model.predict(encoded, threads=self.threads)
+        if len(self.members) > 1 or self.decision is not None:
+            parts = [probabilities_of(predicted, self.target)]
+            for chain, member in zip(self.chains[1:], self.members[1:], strict=True):
+                # The user's own steps are in every chain: the first one's rejects are everyone's.
+                other = member.model.predict(chain.transform(replace(batch, rejected=None)), threads=self.threads)
+                parts.append(probabilities_of(other, self.target))
+            values = mean_of(parts, [member.weight for member in self.members])
+            predicted = predictions(encoded, self.target, values, self.decision)
+        kept = those_left(batch, encoded)
         columns = [*(kept.column(name) for name in self.keep), *predicted.columns.columns]
         names = [*self.keep.values(), *predicted.columns.schema.names]
         count = Count("model", rows_in=len(encoded), out=len(encoded))
@@ -61,7 +72,7 @@ class Predictor(Transform):
     @property
     def inputs(self) -> tuple[str, ...]:
         """The columns that have to be read."""
-        return tuple(dict.fromkeys((*self.chain.inputs, *self.keep)))
+        return tuple(dict.fromkeys((*(name for chain in self.chains for name in chain.inputs), *self.keep)))
 
 
 def predictor(saved: Saved, source: Source, keep: Mapping[str, str], resources: Resources) -> Predictor:
@@ -74,12 +85,15 @@ def predictor(saved: Saved, source: Source, keep: Mapping[str, str], resources: 
         UsageError: the artifact has no model; a column to keep would be doubled.
         SchemaError: a column that the model or the user needs is not there.
     """
-    if saved.model is None or saved.target is None:
+    if saved.target is None or not saved.members:
         raise UsageError("the saved pipeline has no model", expected="one that was trained", remedy="penstock train")
-    schema = source.schema
-    chain = saved.steps.chain(Use("predict", saved.config.seed), saved.model.features.names)
-    require(schema, chain.inputs, "the model was trained with it")
-    require(schema, tuple(keep), "it is to be kept")
+    use = Use("predict", saved.config.seed)
+    chains = tuple(member.steps.chain(use, member.model.features.names) for member in saved.members)
+    single = len(list(islice(source.chunks(), 2))) < 2
+    threads = resources.cores if single else 1
+    found = Predictor(chains, saved.members, saved.target, saved.decision, dict(keep), threads)
+    require(source.schema, [name for name in found.inputs if name not in keep], "the model was trained with it")
+    require(source.schema, tuple(keep), "it is to be kept")
     made = {made.name for made in saved.target.prediction_fields}
     doubled = made & set(keep.values())
     if doubled:
@@ -89,8 +103,7 @@ def predictor(saved: Saved, source: Source, keep: Mapping[str, str], resources: 
             expected="other columns than " + ", ".join(sorted(made)),
             got=", ".join(sorted(doubled)),
         )
-    single = len(list(islice(source.chunks(), 2))) < 2
-    return Predictor(chain, saved.model, dict(keep), resources.cores if single else 1)
+    return found
 
 
 def require(schema: Schema, names: Sequence[str], why: str) -> None:
@@ -130,7 +143,7 @@ def predict(
     began = time.monotonic()
     format_of(absolute(to))
     predicts = predictor(saved, source, {name: name for name in keep}, engine.resources)
-    schema = source.schema.select(keep).put(*predicts.model.target.prediction_fields)
+    schema = source.schema.select(keep).put(*predicts.target.prediction_fields)
     identity = {
         "command": "predict",
         "model": digest_of([saved.steps.incoming.to_json(), saved.facts]),

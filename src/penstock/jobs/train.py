@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import difflib
-import math
 import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from penstock import artifact
 from penstock.artifact import Saved
 from penstock.config import PipelineConfig, dump_config
 from penstock.durable import replace_folder
-from penstock.engine import Engine, Listener, Transform
-from penstock.errors import DataError, ResourceError, SchemaError, UsageError
-from penstock.fitting import Fit, fit_steps
+from penstock.engine import Engine, Listener, Station, Task, Transform
+from penstock.errors import DataError, SchemaError, UsageError
 from penstock.inference import infer_task
+from penstock.jobs.choose import Chosen, choose
 from penstock.jobs.evaluate import evaluate
+from penstock.jobs.learn import MOST_CLASSES, Learned, Learning
 from penstock.jobs.predict import require
 from penstock.keeping import KeptSource
-from penstock.materialize import lay_down
-from penstock.model import Model, Target
-from penstock.resources import held, show_bytes
+from penstock.model import Auto, Model
+from penstock.resources import held
 from penstock.run import Run, digest_of, inputs_of
-from penstock.schema import Role, Schema
+from penstock.schema import Role
 from penstock.sink import Receipt, ledger
 from penstock.source import Note, Source
+from penstock.statistic import Statistic
 from penstock.statistics.count import Count as RowCount
-from penstock.statistics.frequencies import Frequencies
-from penstock.step import Use
+from penstock.statistics.histogram import Histogram
 from penstock.summary import Evaluation, total
-from penstock.target import HASH, LABEL, Labelled, Portion, Then, salted
-
-_MOST_CLASSES = 1_000
+from penstock.target import HASH, LABEL, WEIGHT, Splitting
 
 
 @dataclass(frozen=True)
@@ -84,77 +79,115 @@ def train(
         DataError: there is nothing to learn from.
         ResourceError: the model can't be trained in the memory given.
     """
-    model, column = _definition(config)
+    definition, column = _definition(config)
     clock = _Clock()
     base = held()
-    _refuse_missing_target(source, column)
+    _refuse_missing_columns(source, config)
     if test is not None:
         require(test.schema, (column,), "the target, to judge the model on the test rows")
-    source = KeptSource(source.with_roles({column: Role.target}), engine.resources.memory)
+    source = KeptSource(source.with_roles(roles_of(config)), engine.resources.memory)
     task, reason = _task_of(source, column)
     listener.said(Note("task", task, reason, "roles: {" + column + ": category} or {" + column + ": number}"))
-    rows = _training_rows(config, column, model)
-    extra = (RowCount(column), *(() if task == "regression" else (Frequencies(column),)))
-    fit = fit_steps(
-        config.steps,
-        source,
-        engine,
-        listener,
-        extend=model.steps,
-        rows=Then(rows),
-        row_columns=(column,),
-        extra=extra,
-        max_rejected=max_rejected,
-        places=config.places,
-        protected=(column,),
-    )
-    clock.lap("fit")
-    target = Target(column, task, _classes(fit, column))
-    features = _features(fit, column)
-    _say_scans(listener, fit)
-    expected = fit.extra[0].value().rows
-    _refuse_what_cannot_fit(model, expected, features, target, engine.resources.memory - base)
-    chain = fit.steps.chain(Use("train", config.seed), (*features.names, column))
-    data, receipts = lay_down(
-        source,
-        tuple(dict.fromkeys((*chain.inputs, column))),
-        Then((*rows, *_sample(config, model, expected, listener), chain)),
-        features,
-        target,
-        seed=config.seed,
-        engine=engine,
-        listener=listener,
-        folder=folder,
-        rejected=rejected,
-        max_rejected=max_rejected,
-    )
+    rows, splitting = _look(source, config, engine, listener, max_rejected)
+    clock.lap("look")
+    free = engine.resources.memory - base
+    job = Learning(source, config, task, splitting, engine, listener, free, max_rejected)
+    chosen = Chosen(((definition, 1.0),), ()) if isinstance(definition, Model) else None
+    if isinstance(definition, Auto):
+        chosen = choose(job, definition, rows, folder / "candidate")
+        clock.lap("choose")
+    assert chosen is not None
+    learned: list[Learned] = []
+    for number, (model, _) in enumerate(chosen.models):
+        # Every model rejects the same rows: those that the first one's encoding met are kept.
+        place = folder / f"member-{number}"
+        learned.append(job.learn(model, place, place / "rejected" if number else rejected))
+        shutil.rmtree(place, ignore_errors=True)
     source.forget()
-    clock.lap("encode")
-    fitted = model.train(data)
-    clock.lap("train")
+    clock.lap("learn")
+    members = [replace(one.member, weight=weight) for one, (_, weight) in zip(learned, chosen.models, strict=True)]
+    receipts = learned[0].receipts
     facts: dict[str, Any] = {
-        "rows": data.rows,
-        "scans": fit.steps.scans,
+        "rows": learned[0].rows,
+        "scans": members[0].steps.scans,
         "ledger": {
             "total": total(ledger(receipts)).to_json(),
             "steps": [count.to_json() for count in ledger(receipts)],
         },
         "inputs": inputs_of(source.fingerprints()),
-        "model": dict(fitted.summary),
+        "model": dict(members[0].model.summary),
     }
-    saved = Saved(config, fit.steps, target, fitted, facts)
-    evaluation = _judge(saved, source, test, engine=engine, config=config, listener=listener)
+    if chosen.leaderboard:
+        facts["leaderboard"] = list(chosen.leaderboard)
+        facts["members"] = [
+            {"model": member.model.name, "weight": member.weight, "summary": dict(member.model.summary)}
+            for member in members
+        ]
+    first, *others = members
+    saved = Saved(config, first.steps, learned[0].target, first.model, facts, first.weight, tuple(others))
+    if saved.decision is not None:
+        _say_threshold(saved, listener)
+    evaluation = _judge(saved, source, test, job=job)
     clock.lap("evaluate")
     if evaluation is not None:
         facts["evaluation"] = {
-            "on": "test data" if test is not None else f"{config.holdout:.0%} of the rows, held out",
+            "on": "test data" if test is not None else _held_out(config),
             **{name: value for name, value in evaluation.to_json().items() if name != "seconds"},
         }
     timings = {
         "passes": [figures.to_json() for figures in engine.passes],
         "seconds": {name: round(value, 3) for name, value in clock.laps.items()},
+        "candidates": dict(chosen.seconds),
     }
     return Trained(replace(saved, facts=facts), receipts, evaluation, timings)
+
+
+def roles_of(config: PipelineConfig) -> dict[str, Role]:
+    """The roles that a definition gives to columns by naming them."""
+    named = {config.target: Role.target, config.weight: Role.weight, config.group: Role.group}
+    return {name: role for name, role in named.items() if name is not None}
+
+
+def _look(
+    source: Source, config: PipelineConfig, engine: Engine, listener: Listener, max_rejected: float | None
+) -> tuple[int, Splitting]:
+    """A first look at all rows: how many there are, and in which order of time."""
+    assert config.target is not None
+    statistics: list[Statistic[Any]] = [RowCount(config.target)]
+    if config.time is not None:
+        statistics.append(Histogram(config.time))
+    columns = tuple(dict.fromkeys(name for statistic in statistics for name in statistic.columns))
+    task = Task("look", source, columns, (Station(None, tuple(statistics)),), max_rejected=max_rejected)
+    found = engine.fold(task).statistics[0]
+    order = found[1].value() if config.time is not None else None
+    splitting = Splitting(config.group, config.time, order)
+    if config.time is not None:
+        listener.said(
+            Note("splits", f"by {config.time!r}: the latest rows are judged on, and never any", "time is set", "--time")
+        )
+    if config.group is not None:
+        listener.said(
+            Note("splits", f"by {config.group!r}: rows of one value stay on one side", "group is set", "--group")
+        )
+    return int(found[0].value().rows), splitting
+
+
+def _held_out(config: PipelineConfig) -> str:
+    share = f"{config.holdout:.0%} of the rows, held out"
+    if config.time is not None:
+        return f"the latest {share} by {config.time}"
+    return share + (f" by {config.group}" if config.group is not None else "")
+
+
+def _say_threshold(saved: Saved, listener: Listener) -> None:
+    decision, target = saved.decision, saved.target
+    assert decision is not None and target is not None
+    text = "the class of the least expected cost is predicted"
+    if decision.threshold is not None:
+        text = f"{target.classes[1]!r} is predicted from a probability of {decision.threshold:.4g} on"
+    listener.said(Note("decision", text, "costs are given", "costs"))
+    if any(getattr(member.model, "class_weight", None) for member in saved.members):
+        listener.said(Note("decision", "class weights move the probabilities that costs are weighed by", "", "costs"))
 
 
 def train_to(
@@ -219,7 +252,7 @@ class _Clock:
         self._last = now
 
 
-def _definition(config: PipelineConfig) -> tuple[Model, str]:
+def _definition(config: PipelineConfig) -> tuple[Model | Auto, str]:
     if config.model is None:
         raise UsageError("no model to train", expected="a model", remedy="name one: model: boosted, or --model boosted")
     if config.target is None:
@@ -227,20 +260,46 @@ def _definition(config: PipelineConfig) -> tuple[Model, str]:
     return config.model, config.target
 
 
-def _refuse_missing_target(source: Source, column: str) -> None:
-    taken = {LABEL, HASH} & set(source.schema.names)
+def _refuse_missing_columns(source: Source, config: PipelineConfig) -> None:
+    taken = {LABEL, HASH, WEIGHT} & set(source.schema.names)
     if taken:
         raise SchemaError("a column has a name that is taken", got=repr(taken.pop()), remedy="rename it in the data")
-    if column in source.schema:
-        return
-    near = difflib.get_close_matches(column, source.schema.names, n=1)
-    raise SchemaError(
-        "the target is none of the columns",
-        where="--target",
-        expected="one of " + ", ".join(map(repr, source.schema.names)),
-        got=repr(column),
-        remedy=f"did you mean {near[0]!r}?" if near else "name a column of the data",
-    )
+    used: dict[str, str] = {}
+    for part in ("target", "weight", "group", "time"):
+        column = getattr(config, part)
+        if column is None:
+            continue
+        if column not in source.schema:
+            near = difflib.get_close_matches(column, source.schema.names, n=1)
+            raise SchemaError(
+                f"the {part} is none of the columns",
+                where=f"--{part}",
+                expected="one of " + ", ".join(map(repr, source.schema.names)),
+                got=repr(column),
+                remedy=f"did you mean {near[0]!r}?" if near else "name a column of the data",
+            )
+        if column in used:
+            raise UsageError(
+                "a column plays two parts",
+                where=f"--{part}",
+                expected="another column",
+                got=f"{column!r}, the {used[column]}",
+            )
+        used[column] = part
+    if config.time is not None and source.schema[config.time].kind is not Role.time:
+        raise SchemaError(
+            "rows can't be put in an order of time by this column",
+            where="--time",
+            expected="a column of dates or times",
+            got=f"{config.time!r} ({source.schema[config.time].kind.value})",
+            remedy=f"roles: {{{config.time}: time}}, if its values are dates or times",
+        )
+    if config.weight is not None and not source.schema[config.weight].kind.is_numeric:
+        raise SchemaError(
+            "a weight has to be a number",
+            where="--weight",
+            got=f"{config.weight!r} ({source.schema[config.weight].kind.value})",
+        )
 
 
 def _task_of(source: Source, column: str) -> tuple[Any, str]:
@@ -251,121 +310,24 @@ def _task_of(source: Source, column: str) -> tuple[Any, str]:
             array = batch.column(column)
             rows += len(array)
             values += array.unique().drop_null().to_pylist()
-        if rows >= 100_000 or len(set(values)) > _MOST_CLASSES:
+        if rows >= 100_000 or len(set(values)) > MOST_CLASSES:
             break
     if not rows:
         raise DataError("there are no rows to learn from", expected="at least two rows", got="none that could be read")
     return infer_task(source.schema[column], sorted(set(values)), rows)
 
 
-def _training_rows(config: PipelineConfig, column: str, model: Model) -> tuple[Transform, ...]:
-    rows: list[Transform] = [Labelled(column)]
-    if config.holdout:
-        rows.append(Portion("holdout", salted(config.seed, "holdout"), config.holdout, 1.0))
-    return tuple(rows)
-
-
-def _classes(fit: Fit, column: str) -> tuple[str, ...]:
-    if len(fit.extra) < 2:
-        return ()
-    value = fit.extra[1].value()
-    if value.distinct > _MOST_CLASSES:
-        raise DataError(
-            f"the target {column!r} has {value.distinct:,} classes",
-            expected=f"at most {_MOST_CLASSES:,}",
-            got=", ".join(repr(label) for label, _ in value.top(5)) + ", ...",
-            remedy=f"roles: {{{column}: number}} if it is a number, or group its classes",
-        )
-    if value.distinct < 2:
-        raise DataError(
-            f"the target {column!r} has one class",
-            expected="two or more",
-            got=", ".join(f"{label!r} in {count:,} rows" for label, count in value.top(1)) or "no row with a value",
-            remedy="choose another target, or more data",
-        )
-    labels = [str(label) for label in value.table().column("value").to_pylist()]
-    return tuple(sorted(labels, key=_label_order))
-
-
-def _label_order(label: str) -> tuple[int, float, str]:
-    try:
-        number = float(label)
-    except ValueError:
-        return (1, 0.0, label)
-    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
-
-
-def _features(fit: Fit, column: str) -> Schema:
-    schema = fit.steps.schema
-    names = [name for name in schema.features if name != column]
-    usable = [
-        name for name in names if pa.types.is_floating(schema[name].type) or pa.types.is_integer(schema[name].type)
-    ]
-    if not usable:
-        raise DataError(
-            "no column is left to learn from",
-            expected="at least one feature",
-            got=", ".join(f"{field.name!r} ({field.role.value})" for field in schema) or "no columns",
-            remedy="give a column a role that can be learned from: roles: {NAME: category}",
-        )
-    return schema.select(usable)
-
-
-def _sample(config: PipelineConfig, model: Model, rows: int, listener: Listener) -> tuple[Transform, ...]:
-    most = getattr(model, "max_rows", None)
-    if not most or rows <= most:
-        return ()
-    # The hash draws each row by itself: four deviations below the bound, it is as good as never passed.
-    share = max(1.0, most - 4 * most**0.5) / rows
-    text = f"about {share:.2%} of the {rows:,} rows, at most {most:,}, drawn by the hash of the row key"
-    listener.said(Note("sample", text, "max_rows is set", "--max-rows"))
-    return (Portion("sample", salted(config.seed, "sample"), 0.0, share),)
-
-
-def _say_scans(listener: Listener, fit: Fit) -> None:
-    count = fit.steps.scans
-    listener.said(
-        Note(
-            "scans",
-            f"the steps were fitted in {count} scan{'' if count == 1 else 's'} of the data",
-            "as many as their statistics depend on one another" if count > 1 else "no statistic depends on another",
-        )
-    )
-
-
-def _refuse_what_cannot_fit(model: Model, rows: int, features: Schema, target: Target, free: int) -> None:
-    most = getattr(model, "max_rows", None)
-    rows = min(rows, most) if most else rows
-    need = model.memory_needed(rows, features, target)
-    if need <= free:
-        return
-    fits = max(0, int(rows * free / need * 0.95))
-    raise ResourceError(
-        f"the model {model.name!r} can't be trained on {rows:,} rows in the memory given",
-        where="--memory",
-        expected=f"{show_bytes(need)} for {rows:,} rows of {len(features)} features, beyond what the process holds",
-        got=show_bytes(free),
-        remedy=f"{show_bytes(need - free)} more of --memory, or --max-rows {fits} to learn from a sample",
-    )
-
-
-def _judge(
-    saved: Saved,
-    source: Source,
-    test: Source | None,
-    *,
-    engine: Engine,
-    config: PipelineConfig,
-    listener: Listener,
-) -> Evaluation | None:
+def _judge(saved: Saved, source: Source, test: Source | None, *, job: Learning) -> Evaluation | None:
     """Judge on the test rows, or on those held out. A model is not thrown away because none of them can be judged."""
     rows: Transform | None = None
+    beside: tuple[str, ...] = ()
     if test is None:
-        if not config.holdout:
+        if not job.config.holdout:
             return None
-        rows = Portion("holdout", salted(config.seed, "holdout"), 0.0, config.holdout)
+        rows = job.portion("holdout", 0.0, job.config.holdout)
+        beside = job.splitting.columns
     try:
-        return evaluate(test or source, saved, engine=engine, max_rejected=None, rows=rows)
+        return evaluate(test or source, saved, engine=job.engine, max_rejected=None, rows=rows, row_columns=beside)
     except DataError as error:
-        listener.said(Note("evaluation", "none: the model could not be judged", str(error)))
+        job.listener.said(Note("evaluation", "none: the model could not be judged", str(error)))
         return None

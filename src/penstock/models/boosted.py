@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from penstock.batch import Batch
 from penstock.durable import write_atomically
-from penstock.errors import SchemaError
-from penstock.model import FittedModel, Model, Target, TrainingData
+from penstock.errors import SchemaError, UsageError
+from penstock.model import Effort, FittedModel, Model, Target, TrainingData
 from penstock.models import boosted_recipe as recipe
 from penstock.models.arguments import real_number, whole_number
 from penstock.models.folder import Described, damaged, read_description, write_description
@@ -77,6 +77,8 @@ class BoostedTrees(Model):
         validation_share: the share of the rows (0 to 1) held back where ``folds`` is 1, at most 200,000 rows.
         bags: how many shapes of trees, 1 to 4; "auto" is 2 on small data with folds and else 1.
         class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
+        monotone: features that the prediction may only rise ("increasing") or fall ("decreasing") with, all else equal:
+            the value, or the probability of the second of two classes. Numbers, truth values and times only.
         max_rows: the most rows to train on, a sample by row key; None for all.
 
     Raises:
@@ -104,6 +106,7 @@ class BoostedTrees(Model):
     validation_share: float = 0.1
     bags: int | Literal["auto"] = "auto"
     class_weight: ClassWeight = None
+    monotone: Mapping[str, Literal["increasing", "decreasing"]] = field(default_factory=dict)
     max_rows: int | None = None
 
     name = "boosted"
@@ -127,6 +130,29 @@ class BoostedTrees(Model):
         for strength in ("lambda_l2", "cat_l2", "cat_smooth"):
             real_number(f"boosted: {strength}", getattr(self, strength), 0)
         checked_class_weight(self.class_weight, "boosted: class_weight")
+        for column, way in self.monotone.items():
+            if way not in ("increasing", "decreasing"):
+                raise UsageError(
+                    "no such direction",
+                    where="boosted: monotone",
+                    expected="increasing or decreasing",
+                    got=f"{column}: {way!r}",
+                )
+
+    def at_effort(self, effort: Effort) -> BoostedTrees:
+        """One model stopped early for "quick"; for "best" all shapes of trees, and smaller steps where there is one."""
+        if effort == "quick":
+            return replace(
+                self,
+                rounds=min(self.rounds, 300),
+                folds=1 if self.folds == "auto" else self.folds,
+                learning_rate=0.1 if self.learning_rate == "auto" else self.learning_rate,
+                early_stopping_rounds=self.early_stopping_rounds and min(self.early_stopping_rounds, 20),
+            )
+        if effort == "best":
+            folds = 10 if self.folds == "auto" else self.folds
+            return replace(self, folds=folds, bags=len(recipe.SHAPES) if self.bags == "auto" else self.bags)
+        return self
 
     def steps(self, schema: Schema) -> Sequence[Step]:
         """Keep what trees can learn from; times become seconds since 1970, truth values 0 and 1, categories codes."""
@@ -169,7 +195,7 @@ class BoostedTrees(Model):
         counts = class_counts(labels, data.target)
         class_weights = weights_of_classes(self.class_weight, data.target, counts)
         refuse_beyond_memory(self, data)
-        plan = recipe.plan(self, data.rows, data.schema, data.target)
+        plan = recipe.plan(self, data.rows, data.schema, data.target, ordered=data.ordered)
         for note in (*plan.notes, *self._imbalance(data.target, counts)):
             data.listener.said(note)
         center, scale = _standard(labels) if counts is None else (0.0, 1.0)

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from penstock.model import Target, TrainingData
+from penstock.errors import UsageError
+from penstock.model import Target, TrainingData, spans_of
 from penstock.schema import Schema
 from penstock.source import Note
 
@@ -77,10 +78,12 @@ class Plan:
     notes: tuple[Note, ...]
 
 
-def plan(model: BoostedTrees, rows: int, schema: Schema, target: Target) -> Plan:
-    """What to train on so many rows of these features."""
+def plan(model: BoostedTrees, rows: int, schema: Schema, target: Target, *, ordered: bool = False) -> Plan:
+    """What to train on so many rows of these features; of rows in the order of time, the latest are held back."""
     small = rows <= SMALL_ROWS and rows * len(schema) <= SMALL_VALUES
     folds = model.folds if model.folds != "auto" else (AUTO_FOLDS if small and rows >= 5 * LEAST_ROWS else 1)
+    if ordered and model.folds == "auto":
+        folds = 1
     bags = model.bags if model.bags != "auto" else (AUTO_BAGS if small and folds > 1 else 1)
     share = 0.0
     if folds == 1 and model.early_stopping_rounds is not None:
@@ -94,10 +97,10 @@ def plan(model: BoostedTrees, rows: int, schema: Schema, target: Target) -> Plan
         else f"{models}, {share:.1%} of the rows held back by hash to stop at the best round"
     )
     note = Note("boosted trees", what, f"{size}; {bound}", "folds and bags of the model")
-    return Plan(folds, share, SHAPES[:bags], small and folds * bags > 1, common(model, rows, target), (note,))
+    return Plan(folds, share, SHAPES[:bags], small and folds * bags > 1, common(model, rows, schema, target), (note,))
 
 
-def common(model: BoostedTrees, rows: int, target: Target) -> dict[str, Any]:
+def common(model: BoostedTrees, rows: int, schema: Schema, target: Target) -> dict[str, Any]:
     """LightGBM's parameters for all shapes."""
     large = rows > SMALL_ROWS
     objectives: dict[str, dict[str, Any]] = {
@@ -121,10 +124,43 @@ def common(model: BoostedTrees, rows: int, target: Target) -> dict[str, Any]:
         "cat_smooth": model.cat_smooth,
         # Bins are made once for all shapes, so nothing may depend on one shape's leaves.
         "feature_pre_filter": False,
+        **_monotone(model, schema, target),
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,
     }
+
+
+def _monotone(model: BoostedTrees, schema: Schema, target: Target) -> dict[str, Any]:
+    """The constraints in LightGBM's words: for each feature 1, -1 or 0.
+
+    Raises:
+        UsageError: a constraint is for no feature, or for one without an order; or there are more than two classes.
+    """
+    if not model.monotone:
+        return {}
+    if target.task == "multiclass":
+        raise UsageError(
+            "more than two classes have no direction",
+            where="boosted: monotone",
+            expected="numbers or two classes to predict",
+            got=f"{len(target.classes)} classes",
+            remedy="leave monotone out",
+        )
+    ordered = [field.name for field in schema if field.categories is None and field.width is None]
+    for column in model.monotone:
+        if column not in ordered:
+            raise UsageError(
+                "no feature with an order",
+                where="boosted: monotone",
+                expected="one of " + ", ".join(map(repr, ordered)),
+                got=repr(column),
+                remedy="categories have none" if column in schema else "name a column as it comes out of the steps",
+            )
+    signs = [0] * max(span.stop for span in spans_of(schema).values())
+    for column, way in model.monotone.items():
+        signs[spans_of(schema)[column].start] = 1 if way == "increasing" else -1
+    return {"monotone_constraints": signs, "monotone_constraints_method": "intermediate"}
 
 
 def of_shape(parameters: Mapping[str, Any], shape: Shape, features: int) -> dict[str, Any]:

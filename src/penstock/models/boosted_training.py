@@ -147,7 +147,7 @@ class Training:
         """The rows held back from a model of every shape."""
         if self._plan.folds > 1:
             return np.ones(self._data.rows, bool)
-        return validation_mask(self._data.hashes(), self._plan.share)
+        return validation_mask(self._data.hashes(), self._plan.share, ordered=self._data.ordered)
 
     def _models(self) -> Iterator[_One]:
         """The models in their order, whichever is done first; figures are told from this thread."""
@@ -169,6 +169,11 @@ class Training:
 
     def _bin(self) -> lightgbm.Dataset:
         weights = None if self._class_weights is None else self._class_weights[self._labels].astype(np.float32)
+        rows = self._data.weights()
+        if rows is not None:
+            # A mean of one, so that what leaves must weigh at least means what it says.
+            rows = (rows / np.mean(rows)).astype(np.float32)
+            weights = rows if weights is None else weights * rows
         binned = lightgbm.Dataset(
             _for_lightgbm(self._data.table()),
             self._labels,
@@ -210,7 +215,11 @@ class Training:
         """The rows held back from one model; each shape has a partition of its own."""
         if self._plan.folds > 1:
             return np.equal(fold_of(self._data.hashes(), self._plan.folds, place), fold)
-        return validation_mask(self._data.hashes(), self._plan.share) if self._plan.share > 0 else None
+        return (
+            validation_mask(self._data.hashes(), self._plan.share, ordered=self._data.ordered)
+            if self._plan.share > 0
+            else None
+        )
 
     def _after_round(self, environment: Any) -> None:
         if self._stop.is_set():

@@ -57,10 +57,12 @@ class Training:
         self._regression = data.target.task == "regression"
         self._outputs = len(data.target.classes) if data.target.task == "multiclass" else 1
         share = min(model.validation_share, _MOST_VALIDATION_ROWS / max(data.rows, 1))
-        self._held_out = validation_mask(data.hashes(), share)
+        self._held_out = validation_mask(data.hashes(), share, ordered=data.ordered)
         self._kept = ~self._held_out
         self.held = int(np.count_nonzero(self._held_out))
         self._refuse_lopsided(labels)
+        rows = data.weights()
+        self._mean_weight = 1.0 if rows is None else float(np.mean(rows))
         kept = labels[self._kept]
         self._center, self._scale = (
             (float(np.mean(kept)), float(np.std(kept)) or 1.0) if self._regression else (0.0, 1.0)
@@ -138,16 +140,22 @@ class Training:
             random_state=0,
         )
 
-    def _batches(self, epoch: int, keep: npt.NDArray[np.bool_]) -> Iterator[tuple[npt.NDArray[np.float64], Any]]:
+    def _batches(
+        self, epoch: int, keep: npt.NDArray[np.bool_]
+    ) -> Iterator[tuple[npt.NDArray[np.float64], Any, npt.NDArray[np.float64]]]:
+        """Features, labels, and how much each row counts: by its class, and by its own weight (1 on average)."""
         for batch in self._data.epoch(epoch, self._model.batch_rows, keep=keep):
             learned = (batch.labels - self._center) / self._scale if self._regression else batch.labels
-            yield np.nan_to_num(batch.features.astype(np.float64), nan=0.0), learned
+            counts = np.ones(len(batch)) if self._class_weights is None else self._class_weights[batch.labels]
+            if batch.weights is not None:
+                counts = counts * (batch.weights / self._mean_weight)
+            yield np.nan_to_num(batch.features.astype(np.float64), nan=0.0), learned, counts
 
     def _epoch(self, learner: SGDClassifier | SGDRegressor, epoch: int) -> tuple[Weights, int]:
         """One pass; the mean of the weights after each batch, and the rows met."""
         total, batches, rows = self._zero(), 0, 0
-        for features, labels in self._batches(epoch, self._kept):
-            weight = self._row_weights(features, labels, learner.eta0)
+        for features, labels, counts in self._batches(epoch, self._kept):
+            weight = self._row_weights(features, counts, learner.eta0)
             if self._regression:
                 learner.partial_fit(features, labels, sample_weight=weight)
             else:
@@ -160,28 +168,25 @@ class Training:
             rows += len(labels)
         return Weights(total.weights / batches, total.intercept / batches), rows
 
-    def _row_weights(self, features: npt.NDArray[np.float64], labels: Any, step: float) -> npt.NDArray[np.float64]:
-        """The weight of a row's class; less for a row so long that its step would overshoot its own label.
+    def _row_weights(
+        self, features: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], step: float
+    ) -> npt.NDArray[np.float64]:
+        """How much a row counts; less for a row so long that its step would overshoot its own label.
 
         The bound is that of normalized least mean squares (Haykin, "Adaptive filter theory", ch. 7): step times weight
         times squared length is at most one. As the step is cut, all rows come to weigh the same.
         """
         most = 1.0 / (step * _squared_length(features))
-        weight = 1.0 if self._class_weights is None else self._class_weights[labels]
-        return np.asarray(np.minimum(most, weight), np.float64)
+        return np.asarray(np.minimum(most, counts), np.float64)
 
     def _loss(self, weights: Weights) -> float:
-        """The mean loss of the rows held back: squared error, or log loss weighted by class."""
+        """The mean loss of the rows held back: squared error, or log loss, each row weighted as in learning."""
         total = weight = 0.0
-        for features, labels in self._batches(0, self._held_out):
+        for features, labels, counts in self._batches(0, self._held_out):
             scores = weights.scores(features)
-            if self._regression:
-                total += float(np.sum((scores[:, 0] - labels) ** 2))
-                weight += len(labels)
-                continue
-            rows = np.ones(len(labels)) if self._class_weights is None else self._class_weights[labels]
-            total += float(np.sum(rows * -np.log(self._picked(scores, labels))))
-            weight += float(np.sum(rows))
+            losses = (scores[:, 0] - labels) ** 2 if self._regression else -np.log(self._picked(scores, labels))
+            total += float(np.sum(counts * losses))
+            weight += float(np.sum(counts))
         return total / weight
 
     def _picked(self, scores: npt.NDArray[np.float64], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -195,7 +200,7 @@ class Training:
 
     def _first_step(self) -> float:
         """Half the inverse of the median squared length of a row, in the first batch."""
-        for features, _ in self._batches(0, self._kept):
+        for features, _, _ in self._batches(0, self._kept):
             return min(_LARGEST_STEP, 0.5 / float(np.median(_squared_length(features))))
         return _LARGEST_STEP
 

@@ -19,13 +19,16 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _FOLD, _VALIDATION = 0x666F6C64, 0x76616C69  # two families of salts
 
 
-def validation_mask(hashes: npt.NDArray[np.uint64], share: float, salt: int = 0) -> npt.NDArray[np.bool_]:
-    """Which rows are held back for validation: each with probability ``share``.
+def validation_mask(
+    hashes: npt.NDArray[np.uint64], share: float, salt: int = 0, *, ordered: bool = False
+) -> npt.NDArray[np.bool_]:
+    """Which rows are held back for validation: each with probability ``share``; of rows in order, the latest share.
 
     Args:
         hashes: one uniform 64-bit hash for each row, shape (rows,).
         share: from 0 (none) to 1 (all).
         salt: another salt gives another split, independent of the first.
+        ordered: whether the hashes are places in the order of time (see `TrainingData.ordered`).
 
     Raises:
         UsageError: ``share`` is not from 0 to 1.
@@ -36,6 +39,8 @@ def validation_mask(hashes: npt.NDArray[np.uint64], share: float, salt: int = 0)
     """
     if not 0 <= share <= 1:
         raise UsageError("not a share", where="validation_share", expected="a number from 0 to 1", got=repr(share))
+    if ordered:
+        return np.asarray((hashes >> np.uint64(11)) * 2.0**-53 < share)
     mask = np.empty(len(hashes), bool)
     for rows, mixed in _mixed(hashes, _VALIDATION, salt):
         mask[rows] = (mixed >> np.uint64(11)) * 2.0**-53 < share

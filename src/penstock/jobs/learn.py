@@ -1,0 +1,241 @@
+"""Learn: fit the steps for one model, lay the encoded rows down, train it. What `train` and `choose` share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from penstock.artifact import Member
+from penstock.config import PipelineConfig
+from penstock.engine import Engine, Listener, Transform
+from penstock.errors import DataError, ResourceError
+from penstock.fitting import Fit, fit_steps
+from penstock.materialize import lay_down
+from penstock.model import Model, Target, TaskName
+from penstock.resources import show_bytes
+from penstock.schema import Schema
+from penstock.sink import Receipt
+from penstock.source import Note, Source
+from penstock.statistics.count import Count as RowCount
+from penstock.statistics.frequencies import Frequencies
+from penstock.step import Use
+from penstock.target import Labelled, Learnable, Portion, Splitting, Then, Weighed, salted
+
+MOST_CLASSES = 1_000
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of learning.
+
+    Attributes:
+        member: the fitted steps and the fitted model.
+        target: what is predicted.
+        receipts: the ledger of every row that was offered.
+        rows: rows that were learned from.
+    """
+
+    member: Member
+    target: Target
+    receipts: tuple[Receipt, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Everything about a training but the model.
+
+    Attributes:
+        source: the rows, the target among its roles.
+        config: steps, target, seed, share of rows held out, columns of weights, groups, times.
+        task: what kind of task the target sets.
+        splitting: what splits follow from.
+        free: what may be held beyond the bare process [bytes].
+        max_rejected: the share of rows above which a pass is stopped.
+    """
+
+    source: Source
+    config: PipelineConfig
+    task: TaskName
+    splitting: Splitting
+    engine: Engine
+    listener: Listener
+    free: int
+    max_rejected: float | None
+
+    @property
+    def column(self) -> str:
+        """The target's column."""
+        assert self.config.target is not None
+        return self.config.target
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What is read of each row beside the features: target, group or time, weight."""
+        weight = self.config.weight
+        return tuple(dict.fromkeys((self.column, *self.splitting.columns, *((weight,) if weight else ()))))
+
+    def portion(self, name: str, start: float, stop: float) -> Portion:
+        """A split of this job's, by its own salt."""
+        return Portion(name, salted(self.config.seed, name), start, stop, self.splitting)
+
+    def training_rows(self) -> tuple[Transform, ...]:
+        """Which rows may be learned from: those with a target and a weight that are not held out."""
+        rows: list[Transform] = [Labelled(self.column)]
+        if self.config.weight is not None:
+            rows.append(Weighed(self.config.weight))
+        if self.config.holdout:
+            rows.append(self.portion("holdout", self.config.holdout, 1.0))
+        return tuple(rows)
+
+    def sample(self, rows: int, most: int | None) -> Portion | None:
+        """At most so many rows, drawn by the hash of the row key; None where there are no more anyway."""
+        if not most or rows <= most:
+            return None
+        # The hash draws each row by itself: four deviations below the bound, it is as good as never passed.
+        share = max(1.0, most - 4 * most**0.5) / rows
+        return Portion("sample", salted(self.config.seed, "sample"), 0.0, share)
+
+    def learn(
+        self,
+        model: Model,
+        folder: Path,
+        rejected: Path,
+        *,
+        more_rows: Sequence[Transform] = (),
+        start: float | None = None,
+    ) -> Learned:
+        """Fit the steps for a model, and train it.
+
+        Args:
+            model: the definition.
+            folder: where encoded rows are laid down.
+            rejected: where the rejected rows are written.
+            more_rows: what further limits the rows, beyond `training_rows`.
+            start: of rows split by time, the share of the latest that these and the holdout keep out.
+
+        Raises:
+            DataError: there is nothing to learn from.
+            ResourceError: the model can't be trained in the memory given.
+        """
+        column = self.column
+        rows = (*self.training_rows(), *more_rows)
+        extra = (RowCount(column), *(() if self.task == "regression" else (Frequencies(column),)))
+        weight = self.config.weight
+        held = self.config.holdout if start is None else start
+        fit = fit_steps(
+            self.config.steps,
+            self.source,
+            self.engine,
+            self.listener,
+            extend=model.steps,
+            rows=Then(rows),
+            row_columns=self.beside,
+            extra=extra,
+            max_rejected=self.max_rejected,
+            places=self.config.places,
+            protected=(column,),
+        )
+        target = Target(column, self.task, _classes(fit, column))
+        features = _features(fit, column)
+        self._say_scans(fit)
+        count = fit.extra[0].value().rows
+        self._refuse_what_cannot_fit(model, count, features, target)
+        chain = fit.steps.chain(Use("train", self.config.seed), features.names)
+        sample = self.sample(count, getattr(model, "max_rows", None))
+        if sample is not None:
+            text = f"about {sample.stop:.2%} of the {count:,} rows, drawn by the hash of the row key"
+            self.listener.said(Note("sample", text, "max_rows is set", "--max-rows"))
+        data, receipts = lay_down(
+            self.source,
+            tuple(dict.fromkeys((*chain.inputs, *self.beside))),
+            Then((*rows, *((sample,) if sample else ()))),
+            Learnable(chain, target, features.names, self.config.seed, weight, self.splitting, held),
+            features,
+            engine=self.engine,
+            listener=self.listener,
+            folder=folder,
+            rejected=rejected,
+            max_rejected=self.max_rejected,
+        )
+        fitted = model.train(data)
+        return Learned(Member(fit.steps, fitted), target, receipts, data.rows)
+
+    def _say_scans(self, fit: Fit) -> None:
+        count = fit.steps.scans
+        self.listener.said(
+            Note(
+                "scans",
+                f"the steps were fitted in {count} scan{'' if count == 1 else 's'} of the data",
+                "as many as their statistics depend on one another" if count > 1 else "no statistic depends on another",
+            )
+        )
+
+    def _refuse_what_cannot_fit(self, model: Model, rows: int, features: Schema, target: Target) -> None:
+        most = getattr(model, "max_rows", None)
+        rows = min(rows, most) if most else rows
+        need = model.memory_needed(rows, features, target)
+        if need <= self.free:
+            return
+        fits = max(0, int(rows * self.free / need * 0.95))
+        raise ResourceError(
+            f"the model {model.name!r} can't be trained on {rows:,} rows in the memory given",
+            where="--memory",
+            expected=f"{show_bytes(need)} for {rows:,} rows of {len(features)} features, beyond what the process holds",
+            got=show_bytes(self.free),
+            remedy=f"{show_bytes(need - self.free)} more of --memory, or --max-rows {fits} to learn from a sample",
+        )
+
+
+def _classes(fit: Fit, column: str) -> tuple[str, ...]:
+    if len(fit.extra) < 2:
+        return ()
+    value = fit.extra[1].value()
+    if value.distinct > MOST_CLASSES:
+        raise DataError(
+            f"the target {column!r} has {value.distinct:,} classes",
+            expected=f"at most {MOST_CLASSES:,}",
+            got=", ".join(repr(label) for label, _ in value.top(5)) + ", ...",
+            remedy=f"roles: {{{column}: number}} if it is a number, or group its classes",
+        )
+    if value.distinct < 2:
+        raise DataError(
+            f"the target {column!r} has one class",
+            expected="two or more",
+            got=", ".join(f"{label!r} in {count:,} rows" for label, count in value.top(1)) or "no row with a value",
+            remedy="choose another target, or more data",
+        )
+    labels = [str(label) for label in value.table().column("value").to_pylist()]
+    return tuple(sorted(labels, key=_label_order))
+
+
+def _label_order(label: str) -> tuple[int, float, str]:
+    try:
+        number = float(label)
+    except ValueError:
+        return (1, 0.0, label)
+    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
+
+
+def _features(fit: Fit, column: str) -> Schema:
+    schema = fit.steps.schema
+    names = [name for name in schema.features if name != column]
+    usable = [
+        name
+        for name in names
+        if pa.types.is_floating(schema[name].type)
+        or pa.types.is_integer(schema[name].type)
+        or schema[name].width is not None
+    ]
+    if not usable:
+        raise DataError(
+            "no column is left to learn from",
+            expected="at least one feature",
+            got=", ".join(f"{field.name!r} ({field.role.value})" for field in schema) or "no columns",
+            remedy="give a column a role that can be learned from: roles: {NAME: category}",
+        )
+    return schema.select(usable)
