@@ -54,7 +54,7 @@ ROOMS: dict[str, set[str]] = {
     "vectors": VALUES,
     "summary": VALUES,
     "inference": CONTRACTS,
-    "statistics": CONTRACTS,
+    "statistics": CONTRACTS | {"registry"},  # one statistic may hold another, by its name
     "steps": CONTRACTS | {"statistics"},
     "sources": CONTRACTS | {"inference", "registry"},
     "sinks": CONTRACTS,
@@ -71,10 +71,11 @@ ROOMS: dict[str, set[str]] = {
     "run": CONTRACTS,
     "config": CONTRACTS | {"registry"},
     "artifact": CONTRACTS | MACHINERY | {"config"},
-    "jobs": CONTRACTS | MACHINERY | {"config", "artifact", "materialize", "statistics", "sinks"},
-    "api": CONTRACTS | MACHINERY | {"config", "artifact", "jobs", "engines", "sources"},
+    "jobs": CONTRACTS | MACHINERY | {"config", "artifact", "materialize", "statistics", "sinks", "report"},
+    "report": CONTRACTS | {"artifact", "run", "summary"},
+    "api": CONTRACTS | MACHINERY | {"config", "artifact", "jobs", "engines", "sources", "report"},
     "terminal": CONTRACTS | {"summary", "jobs"},
-    "cli": CONTRACTS | MACHINERY | {"config", "api", "jobs", "terminal", "artifact", "sources"},
+    "cli": CONTRACTS | MACHINERY | {"config", "api", "jobs", "terminal", "artifact", "sources", "report"},
     "testing": CONTRACTS | MACHINERY | {"statistics", "steps", "materialize"},
 }
 HOMES = {
@@ -83,7 +84,8 @@ HOMES = {
     "torch": {"models"},
     "duckdb": {"materialize"},
     "typer": {"cli"},
-    "rich": {"terminal", "cli", "jobs"},
+    "rich": {"terminal", "cli", "jobs", "report"},
+    "matplotlib": {"report"},
     "ruamel": {"config"},
     "pydantic": {"config"},
     "zstandard": {"sources"},
@@ -171,7 +173,7 @@ def test_public_names_are_these_and_each_can_be_loaded() -> None:
         "Auto", "BoostedTrees", "Cast", "Clip", "Drop", "Field", "FittedPipeline", "FlagOutliers", "Impute", "Linear",
         "MinMax", "OneHot", "Ordinal", "PenstockError", "Pipeline", "RejectOutliers", "Robust", "Role", "Schema",
         "Select", "Standardize", "__version__", "boolean", "categorical", "columns", "load", "numeric", "read",
-        "role", "text", "time",
+        "role", "text", "time", "Profile", "profile",
     }  # fmt: skip
     for name in penstock.__all__:
         assert getattr(penstock, name) is not None

@@ -20,9 +20,11 @@ from penstock.config import PipelineConfig, load_config
 from penstock.engine import Engine, Listener, Silent
 from penstock.engines.local import LocalEngine
 from penstock.errors import UsageError
-from penstock.jobs.evaluate import evaluate
+from penstock.jobs.evaluate import Judging, evaluate
 from penstock.jobs.predict import predict
 from penstock.jobs.prepare import prepare
+from penstock.jobs.profile import Profile
+from penstock.jobs.profile import profile as profile_of
 from penstock.jobs.publish import absolute
 from penstock.jobs.train import train, train_to
 from penstock.model import Auto, Model, Target
@@ -318,9 +320,24 @@ class FittedPipeline:
         memory: Bytes = None,
         cores: int | None = None,
         max_rejected: float | None = None,
+        by: Sequence[str] = (),
+        beta: Sequence[float] = (),
+        quantile: Sequence[float] = (),
+        mistakes: int = 20,
         listener: Listener | None = None,
     ) -> Evaluation:
         """Judge it on labelled rows.
+
+        Args:
+            data: the rows.
+            memory: what the process may hold.
+            cores: threads; None for all.
+            max_rejected: the share of rows (0 to 1) that may be rejected; None for the pipeline's own.
+            by: columns by whose values, or ranges of values, the metrics are told as well.
+            beta: of F-beta, for classes.
+            quantile: of the quantile loss, for numbers.
+            mistakes: how many of the worst rows are told.
+            listener: who is told how it goes.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
@@ -330,6 +347,7 @@ class FittedPipeline:
             self._saved,
             engine=_engine(memory, cores, listener or Silent()),
             max_rejected=self._bound(max_rejected),
+            asked=Judging(tuple(by), tuple(beta), tuple(quantile), mistakes),
         )
 
     @overload
@@ -437,6 +455,57 @@ def load(folder: str | Path) -> FittedPipeline:
         ArtifactError: it is damaged, altered, or of another version.
     """
     return FittedPipeline(artifact.load(Path(folder)))
+
+
+def profile(
+    data: Data,
+    *,
+    target: str | None = None,
+    against: Data | None = None,
+    options: ReadOptions | None = None,
+    seed: int = 0,
+    memory: Bytes = None,
+    cores: int | None = None,
+    max_rejected: float | None = None,
+    listener: Listener | None = None,
+) -> Profile:
+    """Say what some data are like, from one scan: types, missing values, distributions, correlations, warnings.
+
+    Args:
+        data: the rows.
+        target: the column to predict, where there is one: how well each column alone tells it, and what leaks.
+        against: other rows (test data, another month): how far each column's distribution has moved there.
+        options: how to read both.
+        seed: of the sample of rows that ``target`` is compared on.
+        memory: what the process may hold.
+        cores: threads; None for all.
+        max_rejected: the share of rows (0 to 1) that may be rejected; None for any.
+        listener: who is told how it goes.
+
+    Raises:
+        PenstockError: see its tree in `penstock.errors`.
+    """
+    listener = listener or Silent()
+    chosen = options or ReadOptions()
+    source = _source(data, chosen)
+    if target is not None and target in source.schema:
+        source = source.with_roles({target: Role.target})
+    return profile_of(
+        source,
+        engine=_engine(memory, cores, listener),
+        listener=listener,
+        target=target,
+        against=None if against is None else _source(against, chosen, source.schema),
+        on="the other data" if against is None or isinstance(against, Source) else _named(against),
+        seed=seed,
+        max_rejected=max_rejected,
+    )
+
+
+def _named(data: str | Path | Sequence[str | Path]) -> str:
+    """Data in words: its path, and how many more there are."""
+    items = list(data) if isinstance(data, (list, tuple)) else [data]
+    return str(items[0]) + (f" and {len(items) - 1} more" if len(items) > 1 else "")
 
 
 def _not_one(got: object, what: str, example: str) -> UsageError:

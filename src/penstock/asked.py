@@ -40,6 +40,9 @@ class Asked:
     group: str | None = None
     time: str | None = None
     costs: str | None = None
+    by: str | None = None
+    beta: str | None = None
+    quantile: str | None = None
     max_rows: int | None = None
     keep: str | None = None
     restart: bool = False
@@ -65,6 +68,26 @@ class Asked:
             UsageError: one is no role.
         """
         return {} if self.roles is None else _roles(self.roles)
+
+    def numbers_of(self, name: str) -> tuple[float, ...]:
+        """The numbers between commas after an option.
+
+        Raises:
+            UsageError: one is no number.
+
+        Example:
+            >>> Asked(beta="0.5,2").numbers_of("beta")
+            (0.5, 2.0)
+        """
+        text = getattr(self, name)
+        if text is None:
+            return ()
+        try:
+            return tuple(float(part) for part in listed(text, f"--{name}"))
+        except ValueError as error:
+            raise UsageError(
+                "not numbers", where=f"--{name}", expected="numbers between commas", got=repr(text)
+            ) from error
 
     @property
     def costs_of(self) -> dict[str, dict[str, float]]:

@@ -129,6 +129,13 @@ def evaluate(
     *,
     model: ModelFolder,
     data: Data,
+    by: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Tell the metrics by the values of these columns too.")
+    ] = None,
+    beta: Annotated[str | None, typer.Option(metavar="B,...", help="F-beta beside f1, for classes.")] = None,
+    quantile: Annotated[
+        str | None, typer.Option(metavar="Q,...", help="Quantile losses, for numbers: 0.1,0.9.")
+    ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
     delimiter: Delimiter = None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast, get_args
 import penstock
 from penstock import registry
 from penstock.api import FittedPipeline, Pipeline, load
-from penstock.asked import Asked, option, share_of
+from penstock.asked import Asked, listed, option, share_of
 from penstock.batch import Count
 from penstock.config import PipelineConfig, keys_of, load_config
 from penstock.errors import UsageError
@@ -26,11 +26,13 @@ from penstock.terminal_tables import (
     duration,
     facts,
     findings_table,
+    leaderboard_table,
     ledger_table,
     metrics_table,
     next_command,
     number,
     shown_path,
+    slices_tables,
 )
 
 if TYPE_CHECKING:
@@ -76,8 +78,18 @@ def evaluate(terminal: Terminal, asked: Asked) -> None:
     fitted = load(str(asked.model))
     nbytes, most = asked.nbytes, _max_rejected(asked, fitted.definition.config)
     source = _open_for(fitted, terminal, asked)
-    found = fitted.evaluate(source, memory=nbytes, cores=asked.cores, max_rejected=most, listener=terminal)
-    tables = [ledger_table(found.counts), metrics_table(found.metrics)]
+    found = fitted.evaluate(
+        source,
+        memory=nbytes,
+        cores=asked.cores,
+        max_rejected=most,
+        by=listed(asked.by, "--by") if asked.by is not None else (),
+        beta=asked.numbers_of("beta"),
+        quantile=asked.numbers_of("quantile"),
+        listener=terminal,
+    )
+    tables = [ledger_table(found.counts), metrics_table(found.metrics, intervals=found.details.get("intervals"))]
+    tables += slices_tables(found.details.get("slices", ()))
     if confusion := confusion_table(found.details):
         tables.append(confusion)
     tables.append(facts([("rows judged", f"{found.rows:,}"), ("took", duration(found.seconds))]))
@@ -255,9 +267,11 @@ def _max_rejected(asked: Asked, config: PipelineConfig) -> float:
 def _trained(fitted: FittedPipeline, to: Path, rejected: Path | None) -> list[RenderableType]:
     summary = fitted.summary
     tables: list[RenderableType] = [ledger_table([Count.from_json(item) for item in summary["ledger"]["steps"]])]
+    if summary.get("leaderboard"):
+        tables.append(leaderboard_table(summary["leaderboard"]))
     judged = summary.get("evaluation")
     if judged:
-        tables.append(metrics_table(judged["metrics"], f"{judged['rows']:,} rows: {judged['on']}"))
+        tables.append(metrics_table(judged["metrics"], f"{judged['rows']:,} rows: {judged['on']}", judged["intervals"]))
     model = summary["model"]
     simple = {key: value for key, value in model.items() if isinstance(value, (int, float, str)) and key != "rows"}
     weights = sorted(dict(model.get("importance") or {}).items(), key=lambda pair: -pair[1])

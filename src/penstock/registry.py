@@ -29,6 +29,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "sample": "penstock.statistics.sample:Sample",
         "classification": "penstock.statistics.classification:Classification",
         "regression": "penstock.statistics.regression:Regression",
+        "sliced": "penstock.statistics.sliced:Sliced",
+        "mistakes": "penstock.statistics.mistakes:Mistakes",
     },
     "steps": {
         "impute": "penstock.steps.impute:Impute",
@@ -60,6 +62,12 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         ".data": "penstock.sources.csv:CsvSource",
         ".parquet": "penstock.sources.parquet:ParquetSource",
         ".pq": "penstock.sources.parquet:ParquetSource",
+        ".arrow": "penstock.sources.arrow:ArrowSource",
+        ".feather": "penstock.sources.arrow:ArrowSource",
+        ".ipc": "penstock.sources.arrow:ArrowSource",
+        ".jsonl": "penstock.sources.json:JsonSource",
+        ".ndjson": "penstock.sources.json:JsonSource",
+        ".json": "penstock.sources.json:JsonSource",
     },
 }
 

@@ -77,7 +77,8 @@ class Evaluation:
         metrics: by scikit-learn's names.
         counts: the ledger, step by step.
         seconds: what it took [s].
-        details: the confusion matrix and the classes, where there are any.
+        details: intervals of the metrics; the confusion matrix, classes and curves, where there are any; slices and
+            the worst rows, where they were asked for.
     """
 
     rows: int
@@ -103,4 +104,8 @@ class Evaluation:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value

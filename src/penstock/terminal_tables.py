@@ -191,15 +191,57 @@ def _or_dash(count: int, style: str = "") -> Text:
     return Text(f"{count:,}", style) if count else Text("-", "dim")
 
 
-def metrics_table(metrics: Mapping[str, Any], on: str = "") -> RenderableType:
-    """Metrics by name; a metric that is undefined says so."""
+def metrics_table(
+    metrics: Mapping[str, Any], on: str = "", intervals: Mapping[str, Sequence[float]] | None = None
+) -> RenderableType:
+    """Metrics by name with their intervals; a metric that is undefined says so."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("metric", style="bold")
     table.add_column("value", justify="right", style="green")
+    if intervals:
+        table.add_column("95 % interval", justify="right", style="dim")
     for name, value in metrics.items():
-        table.add_row(Text(name), Text(number(value)))
+        ends = (intervals or {}).get(name)
+        shown = [Text(f"{number(ends[0])} to {number(ends[1])}" if ends else "")] if intervals else []
+        table.add_row(Text(name), Text(number(value)), *shown)
     title = Text(f"judged on {on}", "dim") if on else Text()
     return Padding(Group(table, title) if on else table, (1, 0, 0, 0), expand=False)
+
+
+def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The candidates with their scores, best first; what was kept is marked."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("candidate", style="bold", overflow="fold")
+    table.add_column(str(rows[0]["metric"]), justify="right", style="green")
+    table.add_column("kept")
+    table.add_column("why", style="dim", overflow="fold")
+    for row in rows:
+        score = "" if row["score"] is None else f"{row['score']:.5f}"
+        table.add_row(
+            Text(str(row["model"])), Text(score), Text("yes" if row["kept"] else ""), Text(str(row["reason"]))
+        )
+    return Padding(table, (1, 0, 0, 0), expand=False)
+
+
+_OF_SLICES = ("accuracy", "f1", "roc_auc", "log_loss", "rmse", "mae", "r2")
+
+
+def slices_tables(slices: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """The main metrics by slice, a table for each column."""
+    tables: list[RenderableType] = []
+    for column in dict.fromkeys(one["column"] for one in slices):
+        own = [one for one in slices if one["column"] == column]
+        names = [name for name in _OF_SLICES if name in own[0]["metrics"]]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column(Text(str(column)), style="bold", max_width=30, overflow="ellipsis", no_wrap=True)
+        for name in ("rows", *names):
+            table.add_column(name, justify="right")
+        for one in own:
+            table.add_row(
+                Text(str(one["value"])), f"{one['rows']:,}", *(number(one["metrics"][name]) for name in names)
+            )
+        tables.append(Padding(table, (1, 0, 0, 0), expand=False))
+    return tables
 
 
 def number(value: Any) -> str:

@@ -13,13 +13,20 @@ import pytest
 from penstock.batch import Batch, RowKeys
 from penstock.registry import find, names
 from penstock.statistic import Statistic
+from penstock.statistics.calendar import Calendar
 from penstock.statistics.classification import Classification
+from penstock.statistics.correlation import Correlation
 from penstock.statistics.count import Count
 from penstock.statistics.distinct import Distinct
+from penstock.statistics.duplicates import Duplicates
 from penstock.statistics.frequencies import Frequencies
 from penstock.statistics.histogram import Histogram
+from penstock.statistics.lengths import Lengths
+from penstock.statistics.mistakes import Mistakes
 from penstock.statistics.moments import Moments
 from penstock.statistics.regression import Regression
+from penstock.statistics.sample import Sample
+from penstock.statistics.sliced import Sliced
 from penstock.testing.statistics import check_statistic
 
 
@@ -66,6 +73,32 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(lambda: Classification("truth", ["a", "b"]), False),
     ],
     "regression": [Example(lambda: Regression("number"), False)],
+    "sliced": [
+        Example(lambda: Sliced("text", "count", {"column": "number"}, values=["a"]), True),
+        Example(lambda: Sliced("number", "distinct", {"column": "text"}, edges=[-1.0, 2.5]), True),
+        Example(lambda: Sliced("time", "moments", {"column": "number"}, edges=[0.0]), False),
+    ],
+    "mistakes": [
+        Example(lambda: Mistakes("label", ["a", "b"], {"text": "words", "whole": "w"}, rows=3), True),
+        Example(lambda: Mistakes("truth", ["a", "b"]), True),
+    ],
+    "correlation": [
+        Example(lambda: Correlation(["number", "whole"]), False),
+        Example(lambda: Correlation(["whole", "truth", "time", "number"]), False),
+        Example(lambda: Correlation(["whole"]), False),
+    ],
+    "lengths": [Example(lambda: Lengths("text"), True), Example(lambda: Lengths("label"), True)],
+    "calendar": [Example(lambda: Calendar("time"), True)],
+    "duplicates": [
+        Example(lambda: Duplicates(["text", "truth"]), True),
+        Example(lambda: Duplicates(["whole", "label", "time"], bound=16), True),
+        Example(lambda: Duplicates(["text", "whole"], bound=16), True),
+    ],
+    "sample": [
+        Example(lambda: Sample(["number", "truth", "time"], ["text", "label"], size=30), True),
+        Example(lambda: Sample([], ["whole", "text"], size=1, seed=3), True),
+        Example(lambda: Sample(["whole"]), True),
+    ],
 }
 
 

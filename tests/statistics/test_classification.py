@@ -170,7 +170,7 @@ def test_no_rows_at_all_give_nan():
     assert value["rows"] == 0
     assert value["confusion_matrix"] == [[0, 0], [0, 0]]
     floats = [name for name, item in value.items() if isinstance(item, float)]
-    assert len(floats) == 10
+    assert len(floats) == 11
     assert all(math.isnan(value[name]) for name in floats)
 
 

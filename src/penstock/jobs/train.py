@@ -132,8 +132,9 @@ def train(
     if evaluation is not None:
         facts["evaluation"] = {
             "on": "test data" if test is not None else _held_out(config),
-            **{name: value for name, value in evaluation.to_json().items() if name != "seconds"},
+            **{name: value for name, value in evaluation.to_json().items() if name not in ("seconds", "mistakes")},
         }
+        facts["mistakes"] = evaluation.to_json()["mistakes"]
     timings = {
         "passes": [figures.to_json() for figures in engine.passes],
         "seconds": {name: round(value, 3) for name, value in clock.laps.items()},

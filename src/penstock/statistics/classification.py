@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,8 @@ from penstock.batch import Batch
 from penstock.errors import DataError, UsageError
 from penstock.model import PREDICTION, PROBABILITY
 from penstock.statistic import Statistic
+from penstock.statistics.curves import calibration_error, curves_of, drawn
+from penstock.statistics.resampling import GroupSums, interval_of_counts
 from penstock.statistics.scores import ScoreCounts
 from penstock.statistics.values import Floats, Integers, array_of, as_text, numbers_of
 
@@ -23,6 +26,7 @@ _STATE = pa.schema(
         ("unlabelled", pa.int64()),
         ("log_loss", pa.float64()),
         ("brier", pa.float64()),
+        ("groups", pa.list_(pa.float64())),
         ("confusion", pa.list_(pa.int64())),
         ("shifts", pa.list_(pa.int64())),
         ("keys", pa.list_(pa.list_(pa.int64()))),
@@ -32,6 +36,8 @@ _STATE = pa.schema(
 )
 _SCORES = 2**20
 """Distinct scores that are kept apart, all classes together."""
+_MOST_CURVES = 20
+_OF_CONFUSION = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -46,6 +52,8 @@ class Classification(Statistic[dict[str, Any]]):
       positive one; of more the unweighted mean over the classes that occur. What divides by zero is 0.
     - ``log_loss``, of probabilities cut to [eps, 1 - eps] of float64; ``brier``: of two classes the mean square of
       the error of the second's probability, of more the mean of the sum over the classes.
+    - ``expected_calibration_error``, of ten bins of equal size, as in `penstock.statistics.curves`; of more than two
+      classes the mean over them.
     - ``roc_auc`` and ``average_precision`` of the second class; of more the unweighted mean of each against the rest.
       They are exact, ties included, up to 2^20 distinct scores of all classes together. Beyond it scores are told
       apart by as many leading bits as fit, and ``roc_auc_error`` is the most that it can have changed the area by:
@@ -57,6 +65,7 @@ class Classification(Statistic[dict[str, Any]]):
     Args:
         target_column: the truth, of text or anything that has a canonical text (3.0 is "3").
         classes: the labels, as text, in the order of their codes; at least two, all different.
+        scores: distinct scores that are kept apart, all classes together.
 
     Raises:
         UsageError: there are fewer than two classes, or one comes twice.
@@ -79,7 +88,7 @@ class Classification(Statistic[dict[str, Any]]):
 
     kind = "classification"
 
-    def __init__(self, target_column: str, classes: Sequence[str]) -> None:
+    def __init__(self, target_column: str, classes: Sequence[str], scores: int = _SCORES) -> None:
         if len(classes) < 2 or len(set(classes)) < len(classes):
             raise UsageError(
                 "not the classes of a classification",
@@ -92,12 +101,14 @@ class Classification(Statistic[dict[str, Any]]):
         self._classes = tuple(classes)
         size = len(self._classes)
         self._ranked = (1,) if size == 2 else tuple(range(size))
-        limit = max(_SCORES // len(self._ranked), 4096)
+        self._most = scores
+        limit = max(scores // len(self._ranked), 4096)
         self._scores = [ScoreCounts(limit) for _ in self._ranked]
         self._confusion: Integers = np.zeros((size, size), np.int64)
         self._unlabelled = 0
         self._log_loss = 0.0
         self._brier = 0.0
+        self._groups = GroupSums(3)  # rows, log loss, Brier score
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,8 +116,8 @@ class Classification(Statistic[dict[str, Any]]):
         return (self._target, PREDICTION, *(PROBABILITY + label for label in self._classes))
 
     def parameters(self) -> Mapping[str, Any]:
-        """The target's column and the classes."""
-        return {"target_column": self._target, "classes": list(self._classes)}
+        """The target's column, the classes, and how many scores are kept apart."""
+        return {"target_column": self._target, "classes": list(self._classes), "scores": self._most}
 
     def update(self, batch: Batch) -> None:
         """Take in the rows of one batch.
@@ -135,13 +146,18 @@ class Classification(Statistic[dict[str, Any]]):
         self._confusion += np.bincount(truth * size + predicted, minlength=size * size).reshape(size, size)
         chances = [self._probability(batch, label, known) for label in self._classes]
         loss = np.empty(len(truth))
+        squares = np.zeros(len(truth))
         for code, chance in enumerate(chances):
             member = truth == code
             loss[member] = chance[member]
             if code in self._ranked:
                 self._scores[self._ranked.index(code)].add(chance, member)
-                self._brier += float(np.add.reduce(np.square(chance - member)))
-        self._log_loss -= float(np.add.reduce(np.log(np.clip(loss, _EPSILON, 1.0 - _EPSILON))))
+                square = np.square(chance - member)
+                squares += square
+                self._brier += float(np.add.reduce(square))
+        losses = -np.log(np.clip(loss, _EPSILON, 1.0 - _EPSILON))
+        self._log_loss += float(np.add.reduce(losses))
+        self._groups.add(batch.keys.take(known), np.ones(len(truth)), losses, squares)
 
     def _probability(self, batch: Batch, label: str, known: npt.NDArray[np.bool_]) -> Floats:
         values = array_of(batch, PROBABILITY + label)
@@ -165,6 +181,7 @@ class Classification(Statistic[dict[str, Any]]):
         self._unlabelled += other._unlabelled
         self._log_loss += other._log_loss
         self._brier += other._brier
+        self._groups.sums = self._groups.sums + other._groups.sums
         for mine, theirs in zip(self._scores, other._scores, strict=True):
             mine.merge(theirs)
 
@@ -174,6 +191,7 @@ class Classification(Statistic[dict[str, Any]]):
         areas = [scores.roc_auc() for scores in self._scores]
         errors = [scores.roc_auc_error() for scores in self._scores]
         precisions = [scores.average_precision() for scores in self._scores]
+        uncalibrated = [calibration_error(scores) for scores in self._scores]
         return {
             "rows": rows,
             "unlabelled": self._unlabelled,
@@ -183,9 +201,45 @@ class Classification(Statistic[dict[str, Any]]):
             "average_precision": math.fsum(precisions) / len(precisions),
             "log_loss": self._log_loss / rows if rows else math.nan,
             "brier": self._brier / rows if rows else math.nan,
+            "expected_calibration_error": math.fsum(uncalibrated) / len(uncalibrated),
             "confusion_matrix": self._confusion.tolist(),
             "classes": list(self._classes),
         }
+
+    def f_beta(self, beta: float) -> float:
+        """Precision and recall as one, recall counting ``beta`` times as much (van Rijsbergen, 1979); as ``f1``."""
+        return _f_beta(self._confusion, beta)
+
+    def curves(self) -> dict[str, Any]:
+        """ROC, precision and recall, calibration and lift as JSON values: of two classes those of the second, of up to
+        twenty those of each class by its label; see `penstock.statistics.curves`."""
+        if len(self._ranked) == 1:
+            return curves_of(self._scores[0])
+        if len(self._ranked) > _MOST_CURVES:
+            return {}
+        return {label: curves_of(scores) for label, scores in zip(self._classes, self._scores, strict=True)}
+
+    def intervals(self) -> dict[str, list[float]]:
+        """Of each metric the interval that covers its true value with probability 0.95, by the bootstrap.
+
+        A metric that is not defined for most of what could have been drawn is left out; see
+        `penstock.statistics.resampling`. The seed is fixed: same data, same intervals.
+        """
+        found: dict[str, tuple[float, float] | None] = {}
+        for name in _OF_CONFUSION:
+            found[name] = interval_of_counts(self._confusion, partial(_figure, name))
+        for scores in self._scores:
+            scores.settle()
+        if len(self._scores) == 1:
+            only = self._scores[0]
+            found["roc_auc"] = interval_of_counts(only.counts, lambda counts: drawn(only, counts).roc_auc())
+            found["average_precision"] = interval_of_counts(
+                only.counts, lambda counts: drawn(only, counts).average_precision()
+            )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found["log_loss"] = self._groups.interval(lambda sums: sums[:, 1] / sums[:, 0])
+            found["brier"] = self._groups.interval(lambda sums: sums[:, 2] / sums[:, 0])
+        return {name: list(ends) for name, ends in found.items() if ends is not None}
 
     def state(self) -> pa.Table:
         """One row: what was left out, the sums of the losses, the confusion matrix, counts by score for each class."""
@@ -195,6 +249,7 @@ class Classification(Statistic[dict[str, Any]]):
             [self._unlabelled],
             [self._log_loss],
             [self._brier],
+            [self._groups.sums.reshape(-1)],
             [self._confusion.reshape(-1)],
             [[scores.shift for scores in self._scores]],
             [[scores.keys for scores in self._scores]],
@@ -209,6 +264,7 @@ class Classification(Statistic[dict[str, Any]]):
         row = {name: state[name][0] for name in _STATE.names}
         self._unlabelled = row["unlabelled"].as_py()
         self._log_loss, self._brier = row["log_loss"].as_py(), row["brier"].as_py()
+        self._groups.sums = np.array(row["groups"].values, np.float64).reshape(self._groups.sums.shape)
         self._confusion = np.array(row["confusion"].values, np.int64).reshape(self._confusion.shape)
         self._scores = new._scores
         for index, scores in enumerate(self._scores):
@@ -245,19 +301,33 @@ def codes(values: pa.Array, classes: Sequence[str]) -> Integers:
 
 def _of_confusion(matrix: Integers) -> dict[str, float]:
     """The metrics that follow from the confusion matrix alone."""
-    names = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
+    names = _OF_CONFUSION
     total = int(matrix.sum())
     if total == 0:
         return dict.fromkeys(names, math.nan)
     hits, truths, guesses = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     precision = hits / np.maximum(guesses, 1)
     recall = hits / np.maximum(truths, 1)
-    f1 = 2 * hits / np.maximum(truths + guesses, 1)
     met = truths + guesses > 0  # scikit-learn averages over the labels of either side
     chosen = slice(1, 2) if len(matrix) == 2 else met
     figures = (
         hits.sum() / total,
         recall[truths > 0].mean(),
-        *(each[chosen].mean() for each in (precision, recall, f1)),
+        *(each[chosen].mean() for each in (precision, recall)),
+        _f_beta(matrix, 1.0),
     )
     return {name: float(figure) for name, figure in zip(names, figures, strict=True)}
+
+
+def _figure(name: str, matrix: Integers) -> float:
+    return _of_confusion(matrix)[name]
+
+
+def _f_beta(matrix: Integers, beta: float) -> float:
+    hits, truths, guesses = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    both = beta**2 * truths + guesses
+    chosen = slice(1, 2) if len(matrix) == 2 else truths + guesses > 0
+    if int(matrix.sum()) == 0:
+        return math.nan
+    found = (1 + beta**2) * hits / np.where(both > 0, both, 1.0)
+    return float(found[chosen].mean())

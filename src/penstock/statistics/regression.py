@@ -10,17 +10,20 @@ import numpy as np
 import pyarrow as pa
 
 from penstock.batch import Batch
-from penstock.errors import DataError
+from penstock.errors import DataError, UsageError
 from penstock.model import PREDICTION
 from penstock.statistic import Statistic
 from penstock.statistics.moments import Sums, merged_sums, sums_of
-from penstock.statistics.values import array_of, extremes, numbers_of
+from penstock.statistics.resampling import GroupSums
+from penstock.statistics.values import Floats, array_of, extremes, numbers_of
 
 _STATE = pa.schema(
     [
         ("unlabelled", pa.int64()),
         ("squared", pa.float64()),
         ("absolute", pa.float64()),
+        ("below", pa.float64()),
+        ("groups", pa.list_(pa.float64())),
         ("count", pa.int64()),
         ("mean", pa.float64()),
         ("remainder", pa.float64()),
@@ -62,6 +65,8 @@ class Regression(Statistic[dict[str, Any]]):
         self._unlabelled = 0
         self._squared = 0.0
         self._absolute = 0.0
+        self._below = 0.0  # the part of the absolute error of rows that were predicted too low
+        self._groups = GroupSums(5)  # rows, squared error, absolute error, truth, its square
         self._truth = Sums()
 
     @property
@@ -102,12 +107,20 @@ class Regression(Statistic[dict[str, Any]]):
             error = predicted - truth
             self._absolute += float(np.add.reduce(np.abs(error)))
             self._squared += float(np.add.reduce(np.square(error)))
+            self._below += float(np.add.reduce(np.maximum(-error, 0.0)))
+            keys = (
+                batch.keys.take(target.is_valid().to_numpy(zero_copy_only=False)) if target.null_count else batch.keys
+            )
+            squares = (np.square(error), np.abs(error), truth, np.square(truth))
+            self._groups.add(keys, np.ones(len(truth)), *squares)
 
     def merge(self, other: Self) -> None:
         """Take in another's state, as though its batches came after."""
         self._unlabelled += other._unlabelled
         self._squared += other._squared
         self._absolute += other._absolute
+        self._below += other._below
+        self._groups.sums = self._groups.sums + other._groups.sums
         self._truth = merged_sums(self._truth, other._truth)
 
     def value(self) -> dict[str, Any]:
@@ -121,6 +134,33 @@ class Regression(Statistic[dict[str, Any]]):
             "r2": self._r2() if rows > 1 else nan,
         }
 
+    def quantile_loss(self, quantile: float) -> float:
+        """The mean pinball loss of predictions of this quantile (Koenker and Bassett, 1978), as scikit-learn has it.
+
+        Raises:
+            UsageError: it is not between 0 and 1.
+        """
+        if not 0 < quantile < 1:
+            raise UsageError("not a quantile", where="quantile", expected="between 0 and 1", got=repr(quantile))
+        rows = self._truth.count
+        if not rows:
+            return math.nan
+        return (quantile * self._below + (1 - quantile) * (self._absolute - self._below)) / rows
+
+    def intervals(self) -> dict[str, list[float]]:
+        """Of each metric the interval that covers its true value with probability 0.95, by the bootstrap.
+
+        A metric that is not defined for most of what could have been drawn is left out; see
+        `penstock.statistics.resampling`.
+        """
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            found = {
+                "rmse": self._groups.interval(lambda sums: np.sqrt(sums[:, 1] / sums[:, 0])),
+                "mae": self._groups.interval(lambda sums: sums[:, 2] / sums[:, 0]),
+                "r2": self._groups.interval(_r2_of),
+            }
+        return {name: list(ends) for name, ends in found.items() if ends is not None}
+
     def _r2(self) -> float:
         if self._truth.second == 0.0:
             return 1.0 if self._squared == 0.0 else 0.0
@@ -129,7 +169,7 @@ class Regression(Statistic[dict[str, Any]]):
     def state(self) -> pa.Table:
         """One row: what was left out, the sums of errors, the sums of the truth around its mean."""
         s = self._truth
-        row = [self._unlabelled, self._squared, self._absolute]
+        row: list[Any] = [self._unlabelled, self._squared, self._absolute, self._below, self._groups.sums.reshape(-1)]
         row += [s.count, s.mean, s.remainder, s.second, s.third, s.minimum, s.maximum]
         return pa.table([[item] for item in row], schema=_STATE)
 
@@ -137,5 +177,12 @@ class Regression(Statistic[dict[str, Any]]):
         """Replace the state."""
         row = state.to_pylist()[0]
         self._unlabelled, self._squared = row.pop("unlabelled"), row.pop("squared")
-        self._absolute = row.pop("absolute")
+        self._absolute, self._below = row.pop("absolute"), row.pop("below")
+        self._groups.sums = np.array(row.pop("groups"), np.float64).reshape(self._groups.sums.shape)
         self._truth = Sums(**row)
+
+
+def _r2_of(sums: Floats) -> Floats:
+    """From sums of rows, squared error, absolute error, truth and its square; nan where too many digits cancel."""
+    total = sums[:, 4] - np.square(sums[:, 3]) / sums[:, 0]
+    return np.where(total > 1e-9 * sums[:, 4], 1.0 - sums[:, 1] / total, math.nan)
