@@ -17,10 +17,11 @@ from penstock import artifact
 from penstock.artifact import Saved
 from penstock.batch import REJECTED, Batch
 from penstock.config import PipelineConfig, load_config
-from penstock.engine import Engine, Listener, Silent
+from penstock.engine import Engine, Listener, Resources, Silent
 from penstock.engines.local import LocalEngine
 from penstock.errors import UsageError
 from penstock.jobs.evaluate import Judging, evaluate
+from penstock.jobs.explain import explain
 from penstock.jobs.predict import predict
 from penstock.jobs.prepare import prepare
 from penstock.jobs.profile import Profile
@@ -48,21 +49,28 @@ def read(
     missing: Sequence[str] | None = None,
     roles: Mapping[str, Role | str] | None = None,
     options: ReadOptions | None = None,
+    memory: Bytes = None,
+    cores: int | None = None,
 ) -> Source:
-    """Open files: a path, a glob, a folder, or several of them.
+    """Open data: a path, a glob, a folder, or several of them; an address; a query.
 
     What is not given is inferred from a sample, and said in the source's ``notes``.
 
     Args:
-        data: CSV, TSV (plain, .gz, .zst, .zip) or Parquet.
+        data: CSV, TSV (plain, .gz, .zst, .zip) or Parquet; a SQLite database, or ``sqlite:///FILE?table=NAME``;
+            ``s3://``, ``gs://``, ``az://``, ``hdfs://`` or ``https://``; "-" for standard input; or a query in DuckDB's
+            SQL, ``sql:SELECT ... FROM 'a.parquet' JOIN 'b.csv' USING (id)``.
         columns: names for the columns of files without a header.
         encoding: of text files.
         delimiter: of text files.
         missing: texts that mean "no value".
         roles: roles by column, over what is inferred.
         options: all of these in one object, overridden by the others.
+        memory: what a query may hold while it runs, half of it in DuckDB, such as "2GiB" or a number [bytes].
+        cores: threads that a query runs on; None for all.
 
     Raises:
+        UsageError: an option, an address or a query is wrong.
         SourceError: it can't be read.
         SchemaError: the files do not agree, or columns are doubled.
     """
@@ -77,7 +85,7 @@ def read(
         chosen = replace(chosen, missing=tuple(missing))
     if roles is not None:
         chosen = replace(chosen, roles={**chosen.roles, **{name: _role(role) for name, role in roles.items()}})
-    return open_source(data, chosen)
+    return open_source(data, chosen, lent=_lent(memory, cores), queries=True)
 
 
 def _role(role: Role | str) -> Role:
@@ -208,10 +216,10 @@ class Pipeline:
         """
         listener = listener or Silent()
         engine = _engine(memory, cores, listener)
-        source = _source(data, self.read)
+        source = _source(data, self.read, lent=engine.resources)
         known = self.target is not None and self.target in source.schema
         labelled = source.with_roles({str(self.target): Role.target}) if known else source
-        judged_on = None if test is None else _source(test, self.read, labelled.schema)
+        judged_on = None if test is None else _source(test, self.read, labelled.schema, lent=engine.resources)
         if to is not None:
             saved, run = train_to(
                 source,
@@ -258,7 +266,7 @@ class Pipeline:
         """
         listener = listener or Silent()
         return prepare(
-            _source(data, self.read),
+            _source(data, self.read, lent=_lent(memory, cores)),
             self.config,
             to=to,
             engine=_engine(memory, cores, listener),
@@ -343,15 +351,36 @@ class FittedPipeline:
             PenstockError: see its tree in `penstock.errors`.
         """
         return evaluate(
-            _source(data, self._saved.config.read, self.schema),
+            _source(data, self._saved.config.read, self.schema, lent=_lent(memory, cores)),
             self._saved,
             engine=_engine(memory, cores, listener or Silent()),
             max_rejected=self._bound(max_rejected),
             asked=Judging(tuple(by), tuple(beta), tuple(quantile), mistakes),
         )
 
+    def explain(
+        self,
+        data: Data,
+        *,
+        rows: int = 1000,
+        memory: Bytes = None,
+        cores: int | None = None,
+        listener: Listener | None = None,
+    ) -> dict[str, Any]:
+        """What it leans on as a whole, by a sample of labelled rows, best ones that it did not learn from.
+
+        Returns:
+            By column of the data: ``permutation``, how much worse it predicts with the column shuffled; ``shap``, the
+            mean size of its contributions, where the model tells them; ``dependence``, the mean prediction by value.
+
+        Raises:
+            PenstockError: see its tree in `penstock.errors`.
+        """
+        source = _source(data, self._saved.config.read, self.schema)
+        return explain(source, self._saved, engine=_engine(memory, cores, listener or Silent()), rows=rows)
+
     @overload
-    def predict(self, data: Data, *, to: None = None, keep: Sequence[str] = ...) -> pa.Table: ...
+    def predict(self, data: Data, *, to: None = None, keep: Sequence[str] = ..., explain: bool = ...) -> pa.Table: ...
 
     @overload
     def predict(
@@ -364,6 +393,7 @@ class FittedPipeline:
         cores: int | None = ...,
         max_rejected: float | None = ...,
         restart: bool = ...,
+        explain: bool = ...,
         listener: Listener | None = ...,
     ) -> Summary: ...
 
@@ -377,6 +407,7 @@ class FittedPipeline:
         cores: int | None = None,
         max_rejected: float | None = None,
         restart: bool = False,
+        explain: bool = False,
         listener: Listener | None = None,
     ) -> Summary | pa.Table:
         """Predict every row: into a folder of Parquet parts, into one file, or, without ``to``, as a table in memory.
@@ -389,13 +420,15 @@ class FittedPipeline:
             cores: threads; None for all.
             max_rejected: the share of rows (0 to 1) that may be rejected; None for the pipeline's own.
             restart: replace what an earlier run made.
+            explain: write beside each prediction how much each column of the data moved it: ``contribution_NAME``, and
+                ``contribution`` where it began, which add up to the raw score (log odds; a number's own unit).
             listener: who is told how it goes.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
-        source = _source(data, self._saved.config.read, self.schema)
         engine = _engine(memory, cores, listener or Silent())
+        source = _source(data, self._saved.config.read, self.schema, lent=engine.resources)
         if to is not None:
             return predict(
                 source,
@@ -405,11 +438,18 @@ class FittedPipeline:
                 engine=engine,
                 max_rejected=self._bound(max_rejected),
                 restart=restart,
+                explain=explain,
             )
         with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
             whole = Path(temporary) / "predictions.arrow"
             done = predict(
-                source, self._saved, to=whole, keep=keep, engine=engine, max_rejected=self._bound(max_rejected)
+                source,
+                self._saved,
+                to=whole,
+                keep=keep,
+                engine=engine,
+                max_rejected=self._bound(max_rejected),
+                explain=explain,
             )
             bad = sum(count.rejected for count in done.counts)
             if bad and listener is not None:
@@ -513,12 +553,16 @@ def _not_one(got: object, what: str, example: str) -> UsageError:
     return UsageError(f"not a {what}", where="Pipeline", expected=f"such as {example}", got=repr(got), remedy=remedy)
 
 
-def _engine(memory: Bytes, cores: int | None, listener: Listener) -> Engine:
+def _lent(memory: Bytes, cores: int | None) -> Resources:
     asked = parse_bytes(memory) if isinstance(memory, str) else memory
-    return LocalEngine(resources(cores_asked=cores, memory_asked=asked), listener)
+    return resources(cores_asked=cores, memory_asked=asked)
 
 
-def _source(data: Data, options: ReadOptions, like: Schema | None = None) -> Source:
+def _engine(memory: Bytes, cores: int | None, listener: Listener) -> Engine:
+    return LocalEngine(_lent(memory, cores), listener)
+
+
+def _source(data: Data, options: ReadOptions, like: Schema | None = None, *, lent: Resources | None = None) -> Source:
     """The data as a source; read with the roles of an earlier schema, where there is one."""
     items = data if isinstance(data, (list, tuple)) else [data]
     if not isinstance(data, Source) and not all(isinstance(item, (str, Path)) for item in items):
@@ -530,7 +574,7 @@ def _source(data: Data, options: ReadOptions, like: Schema | None = None) -> Sou
         )
     if like is not None and not isinstance(data, Source):
         options = replace(options, roles={})  # the schema has them, and a column may be gone
-    source = data if isinstance(data, Source) else open_source(data, options)
+    source = data if isinstance(data, Source) else open_source(data, options, lent=lent, queries=True)
     if like is None:
         return source
     return source.with_roles({field.name: field.kind for field in like if field.name in source.schema})

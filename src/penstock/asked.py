@@ -41,6 +41,8 @@ class Asked:
     time: str | None = None
     costs: str | None = None
     by: str | None = None
+    explain: bool = False
+    rows: int | None = None
     beta: str | None = None
     quantile: str | None = None
     max_rows: int | None = None
@@ -142,6 +144,8 @@ class Asked:
             missing=None if self.missing is None else listed(self.missing, "--missing", empty=True),
             roles=self.role_of or None,
             options=options,
+            memory=self.nbytes,
+            cores=self.cores,
         )
 
 

@@ -32,7 +32,8 @@ Data: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="DATA",
-        help="Files, folders or globs: CSV, TSV (plain, .gz, .zst, .zip), Parquet.",
+        help="Files, folders or globs: CSV, TSV (plain, .gz, .zst, .zip), Parquet, SQLite; "
+        "s3://, https:// and the like; - for standard input; 'sql:SELECT ...'.",
         show_default=False,
     ),
 ]
@@ -153,6 +154,27 @@ def evaluate(
 
 
 @app.command()
+def explain(
+    *,
+    model: ModelFolder,
+    data: Data,
+    rows: Annotated[int, typer.Option(metavar="N", help="Labelled rows to explain by, drawn at random.")] = 1000,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    missing: Missing = None,
+    roles: Roles = None,
+    memory: Memory = None,
+    cores: Cores = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What a saved model leans on: importance, contributions, partial dependence."""
+    _do("explain", locals())
+
+
+@app.command()
 def predict(
     *,
     model: ModelFolder,
@@ -163,6 +185,9 @@ def predict(
     keep: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Columns to write beside the predictions.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Write beside each prediction what each column contributed.")
+    ] = False,
     restart: Restart = False,
     columns: Columns = None,
     encoding: Encoding = None,

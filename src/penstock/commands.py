@@ -26,6 +26,7 @@ from penstock.terminal_tables import (
     duration,
     facts,
     findings_table,
+    importance_tables,
     leaderboard_table,
     ledger_table,
     metrics_table,
@@ -97,6 +98,18 @@ def evaluate(terminal: Terminal, asked: Asked) -> None:
     terminal.result({"command": "evaluate", "model": asked.model, **found.to_json()}, tables)
 
 
+def explain(terminal: Terminal, asked: Asked) -> None:
+    """Tell what a saved model leans on."""
+    fitted = load(str(asked.model))
+    nbytes = asked.nbytes
+    source = _open_for(fitted, terminal, asked)
+    rows = asked.rows or 0
+    if rows < 1:
+        raise UsageError("no rows to explain by", where="--rows", expected="1 or more", got=str(asked.rows))
+    found = fitted.explain(source, rows=rows, memory=nbytes, cores=asked.cores, listener=terminal)
+    terminal.result({"command": "explain", "model": asked.model, **found}, importance_tables(found))
+
+
 def predict(terminal: Terminal, asked: Asked) -> None:
     """Predict every row."""
     fitted = load(str(asked.model))
@@ -110,6 +123,7 @@ def predict(terminal: Terminal, asked: Asked) -> None:
         cores=asked.cores,
         max_rejected=most,
         restart=asked.restart,
+        explain=asked.explain,
         listener=terminal,
     )
     terminal.result(summary.to_json(), _written(summary, ""))

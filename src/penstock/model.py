@@ -262,6 +262,16 @@ class FittedModel(ABC):
     def predict(self, batch: Batch, *, threads: int = 1) -> Batch:
         """The rows' predictions alone: the columns of ``target.prediction_fields``."""
 
+    def contributions(self, batch: Batch, *, threads: int = 1) -> npt.NDArray[np.float64] | None:
+        """How much each feature moved each row's raw score from where it would be without them; None if it can't tell.
+
+        Returns:
+            float64, shape (rows, features + 1, outputs): a place for each feature of ``features`` (a column of vectors
+            has one, for all its parts), and last the score without features. Outputs are one for a number or two
+            classes (log odds of the second), else one for each class. Over the features they add up to the raw score.
+        """
+        return None
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write it into an empty folder, in a format that is data and never code."""

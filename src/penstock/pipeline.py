@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from penstock.batch import Batch
-from penstock.fusion import Chain
+from penstock.fusion import Chain, column, roots_of
 from penstock.schema import Schema
 from penstock.statistic import Statistic
-from penstock.step import FittedStep, Step, Use
+from penstock.step import FittedStep, Step, TableStep, Use
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,20 @@ class FittedSteps:
     def schema(self) -> Schema:
         """The schema of the batches that come out."""
         return self.steps[-1].schema if self.steps else self.incoming
+
+    @cached_property
+    def origins(self) -> Mapping[str, tuple[str, ...]]:
+        """For each column that comes out, the columns of the data that it is made of."""
+        known: dict[str, tuple[str, ...]] = {name: (name,) for name in self.incoming.names}
+        schema = self.incoming
+        for fitted in self.steps:
+            made = {
+                name: tuple(dict.fromkeys(origin for root in roots for origin in known.get(root, (root,))))
+                for name, roots in _roots(fitted, schema).items()
+            }
+            schema = fitted.schema
+            known = {name: made.get(name, known.get(name, (name,))) for name in schema.names}
+        return known
 
     def chain(self, use: Use, outputs: Sequence[str] | None = None) -> Chain:
         """The steps made ready to run, for these columns at the end (None for all)."""
@@ -75,3 +90,17 @@ def refit(
         fitted.append(one)
         schema = one.schema
     return FittedSteps(incoming, labels_of(steps), tuple(fitted), tuple(states), scans)
+
+
+def _roots(fitted: FittedStep, schema: Schema) -> dict[str, tuple[str, ...]]:
+    """For each column that a step writes, the columns of its input that the values come from."""
+    if isinstance(fitted, TableStep):
+        written = fitted.expressions({name: column(name) for name in schema.names}, Use())
+        return {name: tuple(roots_of(expression)) for name, expression in written.items()}
+    touched = fitted.step.touches(schema)
+    found = {}
+    for name in touched.writes:
+        # Of several columns that are read, a new one is made of the one that its name begins with.
+        begun = [read for read in touched.reads if name.startswith(read)]
+        found[name] = (name,) if name in touched.reads else tuple(sorted(begun, key=len)[-1:]) or touched.reads
+    return found

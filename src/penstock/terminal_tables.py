@@ -223,6 +223,34 @@ def leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     return Padding(table, (1, 0, 0, 0), expand=False)
 
 
+def importance_tables(found: Mapping[str, Any], most: int = 20) -> list[RenderableType]:
+    """What a model leans on: a row for each column, and the partial dependence of those that matter most."""
+    means = {one["column"]: one["mean_abs"] for one in found["shap"]}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("column", style="bold", overflow="fold")
+    table.add_column(f"{found['metric']} without it", justify="right", style="green")
+    table.add_column("", min_width=_BAR)
+    if means:
+        table.add_column("mean contribution", justify="right")
+    largest = max((one["drop"] for one in found["permutation"]), default=0.0)
+    for one in found["permutation"][:most]:
+        bar = "█" * round(_BAR * max(one["drop"], 0.0) / largest) if largest > 0 else ""
+        mean = [number(means[one["column"]]) if one["column"] in means else ""] if means else []
+        table.add_row(Text(str(one["column"])), f"{one['drop']:+.5f}", Text(bar, "cyan"), *mean)
+    told = f"{found['rows']:,} rows; {found['metric']} {number(found['loss'])} with all columns; the mean of shuffling"
+    tables: list[RenderableType] = [Padding(Group(table, Text(told, "dim")), (1, 0, 0, 0), expand=False)]
+    for one in found["dependence"][:3]:
+        points = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        points.add_column(Text(str(one["column"])), style="bold", max_width=30, overflow="ellipsis", no_wrap=True)
+        points.add_column("mean prediction", justify="right", style="green")
+        for point in one["points"]:
+            shown = f"{point['x']:,.6g}" if isinstance(point["x"], (int, float)) else str(point["x"])
+            points.add_row(Text(shown), number(point["y"]))
+        tables.append(Padding(points, (1, 0, 0, 0), expand=False))
+    return tables
+
+
+_BAR = 20
 _OF_SLICES = ("accuracy", "f1", "roc_auc", "log_loss", "rmse", "mae", "r2")
 
 

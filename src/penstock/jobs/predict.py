@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from penstock.artifact import Member, Saved
@@ -16,15 +17,16 @@ from penstock.decision import Decision, mean_of, predictions, probabilities_of
 from penstock.engine import Engine, Resources, Transform
 from penstock.errors import SchemaError, UsageError
 from penstock.fusion import Chain
+from penstock.jobs.contributions import Contributions, names_of, refuse_taken
 from penstock.jobs.publish import absolute, publish, summary_of
-from penstock.model import Target
+from penstock.model import PREDICTION, Target
 from penstock.run import Run, digest_of, inputs_of
-from penstock.schema import Schema
+from penstock.schema import Field, Role, Schema
 from penstock.sinks.parts import format_of
 from penstock.source import Source
 from penstock.step import Use
 from penstock.summary import Summary
-from penstock.target import those_left
+from penstock.target import codes_of, those_left
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Predictor(Transform):
         decision: how a class is chosen; None for the likeliest.
         keep: columns of the source that come out beside the predictions, and their names there.
         threads: inner threads of a model.
+        explain: sums up what moved each prediction; None where that is not asked for.
     """
 
     chains: tuple[Chain, ...]
@@ -46,22 +49,32 @@ class Predictor(Transform):
     decision: Decision | None = None
     keep: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
+    explain: Contributions | None = None
 
     def transform(self, batch: Batch) -> Batch:
-        """The kept columns and the predictions of a batch."""
+        """The kept columns, the predictions, and what moved them, of a batch."""
         encoded = self.chains[0].transform(batch)
+        every = [encoded]
         predicted = self.members[0].model.predict(encoded, threads=self.threads)
         if len(self.members) > 1 or self.decision is not None:
             parts = [probabilities_of(predicted, self.target)]
             for chain, member in zip(self.chains[1:], self.members[1:], strict=True):
                 # The user's own steps are in every chain: the first one's rejects are everyone's.
-                other = member.model.predict(chain.transform(replace(batch, rejected=None)), threads=self.threads)
-                parts.append(probabilities_of(other, self.target))
+                every.append(chain.transform(replace(batch, rejected=None)))
+                parts.append(probabilities_of(member.model.predict(every[-1], threads=self.threads), self.target))
             values = mean_of(parts, [member.weight for member in self.members])
             predicted = predictions(encoded, self.target, values, self.decision)
         kept = those_left(batch, encoded)
         columns = [*(kept.column(name) for name in self.keep), *predicted.columns.columns]
         names = [*self.keep.values(), *predicted.columns.schema.names]
+        if self.explain is not None:
+            codes = np.zeros(0, np.int64)
+            if self.target.task == "multiclass":
+                labels = predicted.column(PREDICTION)
+                codes = codes_of(labels.dictionary_decode(), self.target.classes).astype(np.int64)
+            moved = self.explain.values(every, codes, self.threads)
+            columns += [pa.array(np.ascontiguousarray(column)) for column in moved.T]
+            names += names_of(self.explain.columns)
         count = Count("model", rows_in=len(encoded), out=len(encoded))
         return replace(
             encoded,
@@ -132,6 +145,7 @@ def predict(
     engine: Engine,
     max_rejected: float | None,
     restart: bool = False,
+    explain: bool = False,
 ) -> Summary:
     """Predict every row of a source, read with the roles of the training, into ``to``.
 
@@ -144,8 +158,14 @@ def predict(
     format_of(absolute(to))
     predicts = predictor(saved, source, {name: name for name in keep}, engine.resources)
     schema = source.schema.select(keep).put(*predicts.target.prediction_fields)
+    if explain:
+        told = Contributions.of(saved)
+        refuse_taken(source.schema, told.columns, keep)
+        predicts = replace(predicts, explain=told)
+        schema = schema.put(*(Field(name, pa.float64(), Role.number) for name in names_of(told.columns)))
     identity = {
         "command": "predict",
+        **({"explain": True} if explain else {}),
         "model": digest_of([saved.steps.incoming.to_json(), saved.facts]),
         "keep": list(keep),
         "reading": digest_of([source.reading, source.schema.to_json()]),

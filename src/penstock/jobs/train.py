@@ -18,6 +18,7 @@ from penstock.errors import DataError, SchemaError, UsageError
 from penstock.inference import infer_task
 from penstock.jobs.choose import Chosen, choose
 from penstock.jobs.evaluate import evaluate
+from penstock.jobs.explain import ROWS, explain
 from penstock.jobs.learn import MOST_CLASSES, Learned, Learning
 from penstock.jobs.predict import require
 from penstock.keeping import KeptSource
@@ -32,6 +33,8 @@ from penstock.statistics.count import Count as RowCount
 from penstock.statistics.histogram import Histogram
 from penstock.summary import Evaluation, total
 from penstock.target import HASH, LABEL, WEIGHT, Splitting
+
+_LEAST_EXPLAINED, _MOST_EXPLAINED = 100, 8_000
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,8 @@ def train(
             **{name: value for name, value in evaluation.to_json().items() if name not in ("seconds", "mistakes")},
         }
         facts["mistakes"] = evaluation.to_json()["mistakes"]
+        facts["explanation"] = _explained(saved, source, test, job, evaluation.rows)
+        clock.lap("explain")
     timings = {
         "passes": [figures.to_json() for figures in engine.passes],
         "seconds": {name: round(value, 3) for name, value in clock.laps.items()},
@@ -316,6 +321,17 @@ def _task_of(source: Source, column: str) -> tuple[Any, str]:
     if not rows:
         raise DataError("there are no rows to learn from", expected="at least two rows", got="none that could be read")
     return infer_task(source.schema[column], sorted(set(values)), rows)
+
+
+def _explained(saved: Saved, source: Source, test: Source | None, job: Learning, rows: int) -> dict[str, Any]:
+    """What the model leans on, by a sample of the rows that it was judged on: fewer rows where there are more columns."""
+    columns = {name for member in saved.members for name in member.steps.incoming.names}
+    sample = max(_LEAST_EXPLAINED, min(ROWS, _MOST_EXPLAINED // max(len(columns), 1)))
+    limits = () if test is not None else (job.portion("holdout", 0.0, job.config.holdout),)
+    beside = () if test is not None else job.splitting.columns
+    return explain(
+        test or source, saved, engine=job.engine, rows=sample, total_rows=rows, limits=limits, row_columns=beside
+    )
 
 
 def _judge(saved: Saved, source: Source, test: Source | None, *, job: Learning) -> Evaluation | None:

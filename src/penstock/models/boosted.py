@@ -19,7 +19,7 @@ import pyarrow as pa
 from penstock.batch import Batch
 from penstock.durable import write_atomically
 from penstock.errors import SchemaError, UsageError
-from penstock.model import Effort, FittedModel, Model, Target, TrainingData
+from penstock.model import Effort, FittedModel, Model, Target, TrainingData, spans_of
 from penstock.models import boosted_recipe as recipe
 from penstock.models.arguments import real_number, whole_number
 from penstock.models.folder import Described, damaged, read_description, write_description
@@ -281,6 +281,28 @@ class FittedBoostedTrees(FittedModel):
             raw = booster.predict(matrix, raw_score=True, num_threads=threads)
             total += np.asarray(raw, np.float64).reshape(-1, trees)
         total /= len(self.boosters)
+        return total
+
+    def contributions(self, batch: Batch, *, threads: int = 1) -> npt.NDArray[np.float64]:
+        """The SHAP values of the trees, of the mean raw score (Lundberg et al., "From local explanations to global
+        understanding with explainable AI for trees", Nature Machine Intelligence 2, 2020); in the target's own unit for
+        a regression."""
+        spans = spans_of(self.features)
+        width = max(span.stop for span in spans.values())
+        trees = len(self.target.classes) if self.target.task == "multiclass" else 1
+        total = np.zeros((len(batch), len(spans) + 1, trees))
+        if len(batch) == 0:
+            return total
+        matrix = feature_matrix(batch.columns, self.features, matrix_type(self.features))
+        for booster in self.boosters:
+            raw = booster.predict(matrix, pred_contrib=True, num_threads=threads)
+            parts = np.asarray(raw.toarray() if hasattr(raw, "toarray") else raw, np.float64)
+            parts = parts.reshape(len(batch), trees, width + 1)
+            for place, span in enumerate(spans.values()):
+                total[:, place, :] += np.add.reduce(parts[:, :, span], axis=2)
+            total[:, -1, :] += parts[:, :, -1]
+        total *= self.scale / len(self.boosters)
+        total[:, -1, :] += self.center
         return total
 
     def from_scores(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from penstock.batch import Batch
 from penstock.durable import write_atomically
 from penstock.errors import SchemaError
-from penstock.model import FittedModel, Model, Target, TrainingData
+from penstock.model import FittedModel, Model, Target, TrainingData, spans_of
 from penstock.models.arguments import one_of, real_number, whole_number
 from penstock.models.folder import Described, damaged, read_description, write_description
 from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
@@ -26,6 +26,7 @@ from penstock.models.prediction import class_batch, feature_columns, normalized,
 from penstock.schema import Role, Schema
 from penstock.source import Note
 from penstock.step import Step
+from penstock.vectors import as_matrix
 
 _WEIGHTS = "weights.arrow"
 
@@ -203,6 +204,23 @@ class FittedLinear(FittedModel):
         if self.target.task == "regression":
             return value_batch(batch, predicted)
         return class_batch(batch, self.target, predicted)
+
+    def contributions(self, batch: Batch, *, threads: int = 1) -> npt.NDArray[np.float64]:
+        """Weight times value of each feature; last the intercept. Features are standardized: 0 is a feature's mean."""
+        spans = spans_of(self.features)
+        total = np.zeros((len(batch), len(spans) + 1, len(self.intercept)))
+        total[:, -1, :] = self.intercept
+        scalars = self.features.select([field.name for field in self.features if field.width is None])
+        values = dict(zip(scalars.names, feature_columns(batch.columns, scalars), strict=True))
+        for place, field in enumerate(self.features):
+            weights = self.weights[:, spans[field.name]]
+            for output in range(len(self.intercept)):
+                if field.width is None:
+                    column = np.nan_to_num(values[field.name].astype(np.float64), nan=0.0)
+                    total[:, place, output] = column * weights[output, 0]
+                else:
+                    total[:, place, output] = as_matrix(batch.column(field.name), field.width) @ weights[output]
+        return total
 
     def from_scores(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Probabilities, shape (rows, classes), or values, shape (rows,), from scores of shape (outputs, rows)."""
