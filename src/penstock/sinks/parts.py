@@ -22,6 +22,7 @@ from penstock.durable import HashedFile, sync_folder, writing
 from penstock.errors import RunError, UsageError
 from penstock.schema import Schema
 from penstock.sink import Part, Receipt, Sink, Writer
+from penstock.sinks.csv_cells import csv_cells, csv_schema
 from penstock.source import Chunk
 
 Format: TypeAlias = Literal["parquet", "csv", "arrow"]
@@ -64,7 +65,7 @@ class _File:
             # Dictionaries of floats cost much and rarely pay; of text and codes they do.
             self._writer = pq.ParquetWriter(self._file, schema, use_dictionary=texts, compression="snappy")
         elif kind == "csv":
-            self._writer = pacsv.CSVWriter(self._file, schema)
+            self._writer = pacsv.CSVWriter(self._file, csv_schema(schema))
         else:
             self._writer = pa.ipc.new_file(self._file, schema)
 
@@ -88,7 +89,7 @@ class _File:
             self._writer.write_table(table, row_group_size=max(1, self._held_rows))
         else:
             for columns in self._held:
-                self._writer.write_batch(columns)
+                self._writer.write_batch(csv_cells(columns) if self._kind == "csv" else columns)
         self._held, self._held_rows, self._held_bytes = [], 0, 0
 
     def seal(self, *, durable: bool = True) -> Part:
@@ -169,7 +170,7 @@ class PartsSink(Sink):
         file = HashedFile(path)
         if self.kind == "csv":
             header = io.BytesIO()
-            pacsv.CSVWriter(header, self.schema.to_arrow()).close()
+            pacsv.CSVWriter(header, csv_schema(self.schema.to_arrow())).close()
             for number, part in enumerate(parts):
                 with part.open("rb") as lines:
                     if number:
