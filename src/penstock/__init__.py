@@ -16,18 +16,27 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES: dict[str, str] = {
-    **dict.fromkeys(("FittedPipeline", "Pipeline", "load", "read"), "penstock.api"),
+    **dict.fromkeys(("FittedPipeline", "Pipeline", "load", "profile", "read"), "penstock.api"),
     **dict.fromkeys(("boolean", "categorical", "columns", "numeric", "role", "text", "time"), "penstock.selector"),
     **dict.fromkeys(("Field", "Role", "Schema"), "penstock.schema"),
     **dict.fromkeys(("PenstockError",), "penstock.errors"),
+    **dict.fromkeys(("Profile",), "penstock.jobs.profile"),
     **dict.fromkeys(("Impute",), "penstock.steps.impute"),
     **dict.fromkeys(("Clip", "FlagOutliers", "RejectOutliers"), "penstock.steps.outliers"),
     **dict.fromkeys(("MinMax", "Robust", "Standardize"), "penstock.steps.scale"),
     **dict.fromkeys(("OneHot", "Ordinal"), "penstock.steps.encode"),
     **dict.fromkeys(("Cast", "Drop", "Select"), "penstock.steps.columns"),
     **dict.fromkeys(("Auto",), "penstock.model"),
+    **dict.fromkeys(("Deduplicate",), "penstock.relations.deduplicate"),
+    **dict.fromkeys(("Join", "JoinRows"), "penstock.relations.join"),
+    **dict.fromkeys(("Sort",), "penstock.relations.sort"),
+    **dict.fromkeys(("Filter",), "penstock.relations.filter"),
+    **dict.fromkeys(("Group",), "penstock.relations.group"),
+    **dict.fromkeys(("Rolling",), "penstock.relations.rolling"),
+    **dict.fromkeys(("MapColumns",), "penstock.relations.columns"),
     **dict.fromkeys(("BoostedTrees",), "penstock.models.boosted"),
     **dict.fromkeys(("Linear",), "penstock.models.linear"),
+    **dict.fromkeys(("Network",), "penstock.models.network"),
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604

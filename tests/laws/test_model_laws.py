@@ -15,6 +15,7 @@ from training_table import TableData, mixed
 from penstock.model import Model, Target
 from penstock.models.boosted import BoostedTrees
 from penstock.models.linear import Linear
+from penstock.models.network import Network
 from penstock.registry import names
 from penstock.testing.models import check_model
 
@@ -25,6 +26,7 @@ MODELS: dict[str, tuple[Model, ...]] = {
         BoostedTrees(rounds=30, folds=1, class_weight=None, num_leaves=7),
     ),
     "linear": (Linear(epochs=4), Linear(epochs=4, penalty="l1", batch_rows=100)),
+    "network": (Network(epochs=2, hidden=(24, 8)), Network(epochs=2, hidden=(), averaging=0.0, normalization="batch")),
 }
 
 

@@ -1,0 +1,447 @@
+"""Neural networks for tables, by torch: the definition `Network`, and what it becomes, `FittedNetwork`.
+
+A model. How it learns is in `network_training.py`, its optimizers in `network_optimizing.py`, its layers in
+`networks/`. torch is loaded when a network is trained or opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from penstock.batch import Batch
+from penstock.durable import write_atomically
+from penstock.errors import MissingExtra, SchemaError
+from penstock.model import Effort, FittedModel, Model, Target, TrainingData, spans_of
+from penstock.models.arguments import one_of, real_number, whole_number
+from penstock.models.folder import Described, damaged, read_description, write_description
+from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
+from penstock.models.limits import refuse_beyond_memory
+from penstock.models.prediction import class_batch, feature_columns, sigmoid, softmax, two_classes, value_batch
+from penstock.schema import Role, Schema
+from penstock.source import Note
+from penstock.step import Step
+from penstock.vectors import as_matrix
+
+if TYPE_CHECKING:
+    from penstock.models.networks.tabular import TabularNetwork
+
+PREDICT_ROWS = 1024
+"""Rows of a batch that is predicted, the last one padded: a row's bits never depend on how many come with it."""
+_ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
+_OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "adagrad")
+_SCHEDULES = ("constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau")
+_WEIGHTS = "weights.safetensors"
+_GRADIENT_STEPS = 32
+_TORCH_BYTES = 220 * 2**20
+"""What importing torch holds, measured [bytes]."""
+
+
+@dataclass(frozen=True)
+class Network(Model):
+    """A multilayer network for tables: embeddings of categories beside numbers, then fully connected layers.
+
+    Numbers are standardized and softly clipped, a missing one is the mean with an indicator beside it; categories are
+    embedded; columns of vectors (TF-IDF, hashed or one-hot) go in as they are. It holds one window of batches at a
+    time, and learns on one core: sums over several would round differently on each number of them. A part of the rows
+    is held back; training ends when they are not predicted better for some epochs, and the best epoch's weights are
+    kept. The same data and seed give the same bytes.
+
+    Args:
+        hidden: units of each hidden layer.
+        activation: after each hidden layer: "relu", "leaky_relu", "elu", "gelu", "silu", "tanh" or "sigmoid".
+        normalization: before each activation: "none", "layer" or "batch".
+        dropout: the share (0 to below 1) of units set to 0 in training.
+        optimizer: "adamw", "adam", "sgd", "rmsprop" or "adagrad", as in torch.optim.
+        learning_rate: the largest rate.
+        momentum: of sgd and rmsprop.
+        nesterov: whether sgd looks ahead.
+        l1: what the sum of the sizes of the weights counts.
+        l2: weight decay; of adamw decoupled from the gradient.
+        clip_norm: the largest norm of a gradient; None for no bound.
+        clip_value: the largest size of each entry of a gradient; None for no bound.
+        label_smoothing: the share (0 to below 1) of a label that is spread over all classes.
+        schedule: of the learning rate: "constant", "step", "cosine", "warm_restarts", "one_cycle" or "plateau".
+        warmup_steps: steps in which the rate rises at first.
+        restart_epochs: epochs of a cycle of "warm_restarts".
+        plateau_patience: epochs without a better loss before "plateau" cuts the rate.
+        epochs: the most passes over the rows.
+        batch_rows: rows of a batch; "auto" is 256, and 1,024 beyond 50,000 rows.
+        patience: epochs without a better loss on the rows held back after which training ends; None for never.
+        averaging: how much of the mean of the weights is kept at each step (0 to below 1); 0 for no mean.
+        validation_share: the share of the rows (0 to 1) held back, at most 50,000 rows.
+        max_categories: the most categories of a column that get an embedding each; the rarest share one.
+        class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
+        max_rows: the most rows to train on, a sample by row key; None for all.
+
+    Raises:
+        UsageError: an argument is out of its range.
+
+    Example:
+        >>> Network(hidden=(64,), activation="gelu").optimizer
+        'adamw'
+    """
+
+    hidden: tuple[int, ...] = (256, 128)
+    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"] = "silu"
+    normalization: Literal["none", "layer", "batch"] = "none"
+    dropout: float = 0.1
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adagrad"] = "adamw"
+    learning_rate: float = 2e-3
+    momentum: float = 0.9
+    nesterov: bool = False
+    l1: float = 0.0
+    l2: float = 1e-2
+    clip_norm: float | None = 1.0
+    clip_value: float | None = None
+    label_smoothing: float = 0.0
+    schedule: Literal["constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau"] = "one_cycle"
+    warmup_steps: int = 0
+    restart_epochs: int = 5
+    plateau_patience: int = 2
+    epochs: int = 25
+    batch_rows: int | Literal["auto"] = "auto"
+    patience: int | None = 5
+    averaging: float = 0.99
+    validation_share: float = 0.1
+    max_categories: int = 10_000
+    class_weight: ClassWeight = None
+    max_rows: int | None = None
+
+    name = "network"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        for units in self.hidden:
+            whole_number("network: hidden", units, 1, 65_536)
+        one_of("network: activation", self.activation, _ACTIVATIONS)
+        one_of("network: normalization", self.normalization, ("none", "layer", "batch"))
+        one_of("network: optimizer", self.optimizer, _OPTIMIZERS)
+        one_of("network: schedule", self.schedule, _SCHEDULES)
+        for share in ("dropout", "momentum", "label_smoothing", "averaging"):
+            real_number(f"network: {share}", getattr(self, share), 0, 0.9999)
+        real_number("network: learning_rate", self.learning_rate, 0, above=True)
+        for penalty in ("l1", "l2"):
+            real_number(f"network: {penalty}", getattr(self, penalty), 0)
+        for bound in ("clip_norm", "clip_value"):
+            if getattr(self, bound) is not None:
+                real_number(f"network: {bound}", getattr(self, bound), 0, above=True)
+        real_number("network: validation_share", self.validation_share, 0, 0.9, above=True)
+        for count in ("epochs", "restart_epochs", "max_categories"):
+            whole_number(f"network: {count}", getattr(self, count), 1)
+        for count in ("warmup_steps", "plateau_patience"):
+            whole_number(f"network: {count}", getattr(self, count), 0)
+        whole_number("network: batch_rows", self.batch_rows, 1, words=("auto",))
+        whole_number("network: patience", self.patience, 1, words=(None,))
+        whole_number("network: max_rows", self.max_rows, 1, words=(None,))
+        checked_class_weight(self.class_weight, "network: class_weight")
+
+    def at_effort(self, effort: Effort) -> Network:
+        """Fewer epochs of a smaller network for "quick", more of them for "best"."""
+        if effort == "quick":
+            hidden = tuple(min(units, 128) for units in self.hidden)
+            return replace(self, hidden=hidden, epochs=min(self.epochs, 6))
+        if effort == "best":
+            return replace(self, epochs=self.epochs * 2, patience=None if self.patience is None else self.patience * 2)
+        return self
+
+    def steps(self, schema: Schema) -> Sequence[Step]:
+        """Numbers standardized (times and truth values too), categories as codes."""
+        from penstock.steps.columns import Cast, Select
+        from penstock.steps.encode import Ordinal
+        from penstock.steps.scale import Standardize
+
+        usable = schema.of_role(Role.number, Role.integer, Role.boolean, Role.category, Role.time, Role.vector)
+        if not usable:
+            raise SchemaError(
+                "there is no feature that a network can learn from",
+                where="network",
+                expected="numbers, truth values, categories, times or vectors",
+                got=", ".join(f"{field.name!r} ({field.role.value})" for field in schema) or "no columns",
+                remedy="give a column another role, or derive numbers from it by steps",
+            )
+        times, truths = schema.of_role(Role.time), schema.of_role(Role.boolean)
+        categories = [name for name in schema.of_role(Role.category) if not pa.types.is_integer(schema[name].type)]
+        numbers = tuple(n for n in usable if schema[n].role not in (Role.category, Role.vector))
+        steps: list[Step] = [Select(usable)]
+        if times:
+            steps.append(Cast(times, "float64"))
+        if truths:
+            steps.append(Cast(truths, "float32"))
+        if numbers:
+            steps.append(Standardize(numbers))
+        if categories:
+            steps.append(Ordinal(tuple(categories), max_categories=self.max_categories))
+        return steps
+
+    def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:
+        """torch itself, the weights with their gradients and the optimizer's state, windows of rows [bytes]."""
+        width = max((span.stop for span in spans_of(schema).values()), default=1)
+        units = [width * 2, *self.hidden]
+        weights = sum(one * other for one, other in pairwise(units))
+        tables = sum(len(field.categories) * 50 for field in schema if field.categories)
+        window = 3 * 64 * 2**20 if rows * width * 4 > 64 * 2**20 else 3 * rows * width * 4
+        batch = (self.rows_of_batch(rows) + PREDICT_ROWS) * (2 * width + 4 * sum(self.hidden)) * 4
+        return _TORCH_BYTES + 6 * 4 * (weights + tables) + window + 2 * batch + 40 * rows
+
+    def rows_of_batch(self, rows: int) -> int:
+        """Rows of a batch, where there are so many in all."""
+        return (1024 if rows > 50_000 else 256) if self.batch_rows == "auto" else self.batch_rows
+
+    def train(self, data: TrainingData) -> FittedNetwork:
+        """Learn.
+
+        Raises:
+            MissingExtra: torch is not installed.
+            ResourceError: it does not fit in the memory given; says the need and the rows that would fit.
+            DataError: fewer than two classes, too few rows to hold some back, or the training diverged.
+            UsageError: class weights are for no class of the target.
+        """
+        with torch_at_hand():
+            from penstock.models.network_training import Training
+
+        labels = data.labels()
+        counts = class_counts(labels, data.target)
+        class_weights = weights_of_classes(self.class_weight, data.target, counts)
+        refuse_beyond_memory(self, data)
+        training = Training(self, data, labels, class_weights)
+        data.listener.said(
+            Note(
+                "network",
+                f"{training.parameters:,} weights; {training.held:,} of {data.rows:,} rows held back to keep the best",
+                f"at most {self.epochs} epochs of batches of {training.batch_rows:,} rows, {self.optimizer}",
+                "hidden, epochs and validation_share of the model",
+            )
+        )
+        weights, summary = training.run()
+        return FittedNetwork(
+            self.name,
+            data.target,
+            data.schema,
+            summary,
+            training.architecture.to_json(),
+            weights,
+            training.center,
+            training.scale,
+        )
+
+
+@contextmanager
+def torch_at_hand() -> Iterator[None]:
+    """Say in our words that torch is missing.
+
+    Raises:
+        MissingExtra: it is.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra(
+            "networks need torch, and it is not installed",
+            where="network",
+            got=str(error),
+            remedy="pip install torch==2.13.0, then pip install 'penstock[torch]'",
+        ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNetwork(FittedModel):
+    """A network that has learned.
+
+    Attributes:
+        architecture: which layers it has, as JSON values.
+        weights: by name, in safetensors' format.
+        center: what a regression adds to the scores.
+        scale: what it multiplies them by before.
+    """
+
+    name: str
+    target: Target
+    features: Schema
+    summary: Mapping[str, Any]
+    architecture: Mapping[str, Any]
+    weights: bytes
+    center: float = 0.0
+    scale: float = 1.0
+
+    @cached_property
+    def module(self) -> TabularNetwork:
+        """The network, made of its architecture and its weights: what predicts is what is saved."""
+        with torch_at_hand():
+            import safetensors.torch
+
+            from penstock.models.networks.tabular import TabularArchitecture, TabularNetwork
+        module = TabularNetwork(TabularArchitecture.from_json(self.architecture))
+        module.load_state_dict(safetensors.torch.load(self.weights))
+        return module.eval()
+
+    def predict(self, batch: Batch, *, threads: int = 1) -> Batch:
+        """The rows' predictions, `PREDICT_ROWS` at a time.
+
+        Raises:
+            SchemaError: the batch lacks a feature, or one is not a number.
+        """
+        predicted = self.from_scores(self.scores(self._matrix(batch)))
+        if self.target.task == "regression":
+            return value_batch(batch, predicted)
+        return class_batch(batch, self.target, predicted)
+
+    def scores(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Raw scores, shape (rows, outputs), of features of shape (rows, width)."""
+        import torch
+
+        found = np.empty((len(matrix), int(self.architecture["outputs"])))
+        module = self.module  # made here: tensors made in inference mode have no gradients later
+        with one_thread(), torch.inference_mode():
+            for start, part, rows in padded(matrix):
+                scores = module(torch.from_numpy(part))
+                found[start : start + rows] = scores[:rows].double().numpy()
+        return found
+
+    def from_scores(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Probabilities, shape (rows, classes), or values, shape (rows,), from scores of shape (rows, outputs)."""
+        if self.target.task == "regression":
+            return np.asarray(scores[:, 0] * self.scale + self.center)
+        return two_classes(sigmoid(scores[:, 0])) if self.target.task == "binary" else softmax(scores)
+
+    def contributions(self, batch: Batch, *, threads: int = 1) -> npt.NDArray[np.float64]:
+        """Integrated gradients (Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017).
+
+        The path leads from the mean row (numbers at their mean, categories unknown) to the row, in 32 steps. What the
+        steps leave of the difference is in the base, so that everything adds up to the raw score.
+        """
+        import torch
+
+        spans = spans_of(self.features)
+        outputs = int(self.architecture["outputs"])
+        owner = np.empty(max(span.stop for span in spans.values()), np.int64)
+        for place, span in enumerate(spans.values()):
+            owner[span] = place
+        parts = self.module.architecture.spans()
+        total = np.zeros((len(batch), len(spans) + 1, outputs))
+        with one_thread():
+            for start, part, rows in padded(self._matrix(batch)):
+                with torch.no_grad():
+                    end = self.module.encode(torch.from_numpy(part))
+                    begin = self.module.encode(self._mean_rows(len(part)))
+                    scores = self.module.score(end).double().numpy()[:rows]
+                for output in range(outputs):
+                    moved = self._integrated(begin, end, output)[:rows]
+                    for columns, places in parts:
+                        total[start : start + rows, owner[columns[0]], output] += moved[:, places].sum(axis=1)
+                total[start : start + rows, -1, :] = scores - total[start : start + rows, :-1, :].sum(axis=1)
+        total *= self.scale
+        total[:, -1, :] += self.center
+        return total
+
+    def _integrated(self, begin: Any, end: Any, output: int) -> npt.NDArray[np.float64]:
+        import torch
+
+        gradient = torch.zeros_like(end)
+        for step in range(_GRADIENT_STEPS):
+            point = (begin + (end - begin) * ((step + 0.5) / _GRADIENT_STEPS)).requires_grad_(True)
+            (found,) = torch.autograd.grad(self.module.score(point)[:, output].sum(), point)
+            gradient += found
+        return np.asarray(((end - begin) * gradient / _GRADIENT_STEPS).double().numpy())
+
+    def _mean_rows(self, rows: int) -> Any:
+        import torch
+
+        mean = torch.zeros((rows, int(self.architecture["width"])))
+        for place, _, _ in self.architecture["categories"]:
+            mean[:, place] = -1.0
+        return mean
+
+    def _matrix(self, batch: Batch) -> npt.NDArray[np.float32]:
+        spans = spans_of(self.features)
+        out = np.empty((len(batch), max(span.stop for span in spans.values())), np.float32)
+        scalars = self.features.select([field.name for field in self.features if field.width is None])
+        for field, values in zip(scalars, feature_columns(batch.columns, scalars), strict=True):
+            out[:, spans[field.name].start] = values
+        for field in self.features:
+            if field.width is not None:
+                if field.name not in batch.columns.schema.names:
+                    raise SchemaError(
+                        "the batch lacks a feature", expected=repr(field.name), remedy="the steps of training"
+                    )
+                out[:, spans[field.name]] = as_matrix(batch.column(field.name), field.width).toarray()
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.json`` and the weights as safetensors.
+
+        Raises:
+            ResourceError: it can't be written.
+        """
+        write_atomically(folder / _WEIGHTS, self.weights)
+        own = {"architecture": dict(self.architecture), "center": self.center, "scale": self.scale}
+        described = Described(self.target, self.features, self.summary, own)
+        write_description(folder, self.name, described, ("torch", "safetensors", "numpy"))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: a file is missing, damaged, or does not fit the other.
+            MissingExtra: torch is not installed.
+        """
+        described = read_description(folder, Network.name)
+        path = folder / _WEIGHTS
+        try:
+            weights = path.read_bytes()
+            own = described.own
+            fitted = cls(
+                Network.name,
+                described.target,
+                described.features,
+                described.summary,
+                own["architecture"],
+                weights,
+                float(own["center"]),
+                float(own["scale"]),
+            )
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise damaged(path, f"{type(error).__name__}: {error}") from error
+        with torch_at_hand():
+            import safetensors
+        try:
+            module = fitted.module
+        except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise damaged(path, str(error), "weights that fit the architecture in model.json") from error
+        width = max(span.stop for span in spans_of(described.features).values())
+        if module.architecture.width != width:
+            raise damaged(path, f"a network of {module.architecture.width} columns", f"one of {width}")
+        return fitted
+
+
+def padded(matrix: npt.NDArray[np.float32]) -> Iterator[tuple[int, npt.NDArray[np.float32], int]]:
+    """Parts of `PREDICT_ROWS` rows, the last one filled up with zeros: (first row, part, how many rows count)."""
+    for start in range(0, len(matrix), PREDICT_ROWS):
+        part = matrix[start : start + PREDICT_ROWS]
+        rows = len(part)
+        if rows < PREDICT_ROWS:
+            part = np.concatenate([part, np.zeros((PREDICT_ROWS - rows, matrix.shape[1]), np.float32)])
+        yield start, np.ascontiguousarray(part), rows
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One inner thread of torch for the calling thread: blocks are predicted side by side."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

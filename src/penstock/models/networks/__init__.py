@@ -1,0 +1,1 @@
+"""Architectures of networks: small torch modules, each documented with the shapes that go through it."""
