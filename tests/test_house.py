@@ -38,6 +38,8 @@ MACHINERY = {
     "keeping",
     "decision",
     "relational",
+    "cleaning",
+    "audit",
 }
 ROOMS: dict[str, set[str]] = {
     # a room or file -> what it may import of Penstock, besides itself
@@ -75,6 +77,8 @@ ROOMS: dict[str, set[str]] = {
     "target": CONTRACTS | {"statistics"},
     "materialize": CONTRACTS | {"target", "sinks"},
     "keeping": CONTRACTS,
+    "cleaning": CONTRACTS | {"steps"},
+    "audit": CONTRACTS | {"fusion", "pipeline", "target"},
     "decision": CONTRACTS,
     "run": CONTRACTS,
     "config": CONTRACTS | {"registry"},
@@ -89,6 +93,7 @@ ROOMS: dict[str, set[str]] = {
 HOMES = {
     "lightgbm": {"models"},
     "sklearn": {"models"},
+    "skops": {"models"},
     "torch": {"models"},
     "duckdb": {"relational", "sources"},
     "adbc_driver_sqlite": {"sources"},
@@ -100,6 +105,7 @@ HOMES = {
     "pydantic": {"config"},
     "zstandard": {"sources"},
     "psutil": {"resources"},
+    "pandas": set(),
     "pickle": set(),
     "joblib": set(),
     "marshal": set(),
@@ -112,7 +118,7 @@ JOINED |= dict.fromkeys(
     ("expression_tree", "expression_parser", "expression_functions", "expression_kinds"), "expression"
 )
 JOINED |= dict.fromkeys(("relational_link", "relational_query", "relational_run", "relational_store"), "relational")
-JOINED |= {"config_schema": "config", "config_words": "config"}
+JOINED |= {"config_schema": "config", "config_explained": "config", "config_words": "config"}
 JOINED |= {"asked": "cli", "commands": "cli", "commands_report": "cli", "__main__": "cli"}
 
 
@@ -186,10 +192,11 @@ def test_public_names_are_these_and_each_can_be_loaded() -> None:
 
     assert set(penstock.__all__) == {
         "Auto", "BoostedTrees", "Cast", "Clip", "Drop", "Field", "FittedPipeline", "FlagOutliers", "Impute", "Linear",
-        "MinMax", "Network", "OneHot", "Ordinal", "PenstockError", "Pipeline", "RejectOutliers", "Robust", "Role", "Schema",
+        "MergeSpellings", "MinMax", "Network", "NormalizeText", "OneHot", "Ordinal", "PenstockError", "Pipeline", "RejectOutliers", "Robust", "Role", "Schema",
         "Select", "Standardize", "__version__", "boolean", "categorical", "columns", "load", "numeric", "read",
         "role", "text", "time", "Profile", "profile", "Deduplicate", "Filter", "Group", "Join", "JoinRows", "MapColumns",
         "Rolling", "Sort",
+        "DateParts", "Derive", "DropMissing", "RejectMissing", "Rename", "Sklearn", "Validate",
     }  # fmt: skip
     for name in penstock.__all__:
         assert getattr(penstock, name) is not None

@@ -25,7 +25,13 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("Clip", "FlagOutliers", "RejectOutliers"), "penstock.steps.outliers"),
     **dict.fromkeys(("MinMax", "Robust", "Standardize"), "penstock.steps.scale"),
     **dict.fromkeys(("OneHot", "Ordinal"), "penstock.steps.encode"),
-    **dict.fromkeys(("Cast", "Drop", "Select"), "penstock.steps.columns"),
+    **dict.fromkeys(("Cast", "Drop", "Rename", "Select"), "penstock.steps.columns"),
+    **dict.fromkeys(("DateParts",), "penstock.steps.dates"),
+    **dict.fromkeys(("Derive",), "penstock.steps.derive"),
+    **dict.fromkeys(("DropMissing", "RejectMissing"), "penstock.steps.missing"),
+    **dict.fromkeys(("Validate",), "penstock.steps.validate"),
+    **dict.fromkeys(("NormalizeText",), "penstock.steps.text"),
+    **dict.fromkeys(("MergeSpellings",), "penstock.steps.spellings"),
     **dict.fromkeys(("Auto",), "penstock.model"),
     **dict.fromkeys(("Deduplicate",), "penstock.relations.deduplicate"),
     **dict.fromkeys(("Join", "JoinRows"), "penstock.relations.join"),
@@ -37,6 +43,7 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("BoostedTrees",), "penstock.models.boosted"),
     **dict.fromkeys(("Linear",), "penstock.models.linear"),
     **dict.fromkeys(("Network",), "penstock.models.network"),
+    **dict.fromkeys(("Sklearn",), "penstock.models.sklearn_model"),
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604

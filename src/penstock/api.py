@@ -29,19 +29,22 @@ from penstock.jobs.profile import profile as profile_of
 from penstock.jobs.publish import absolute
 from penstock.jobs.train import train, train_to
 from penstock.model import Auto, Model, Target
+from penstock.relation import Relation
+from penstock.relational import done_for
 from penstock.resources import parse_bytes, resources
 from penstock.schema import Role, Schema
 from penstock.source import Note, ReadOptions, Source
 from penstock.sources.files import open_source
+from penstock.sources.frames import Table, is_table
 from penstock.step import Step
 from penstock.summary import Evaluation, Summary
 
-Data: TypeAlias = Source | str | Path | Sequence[str | Path]
+Data: TypeAlias = Source | str | Path | Sequence[str | Path] | Table
 Bytes: TypeAlias = int | str | None
 
 
 def read(
-    data: str | Path | Sequence[str | Path],
+    data: str | Path | Sequence[str | Path] | Table,
     *,
     columns: Sequence[str] | None = None,
     encoding: str | None = None,
@@ -52,14 +55,14 @@ def read(
     memory: Bytes = None,
     cores: int | None = None,
 ) -> Source:
-    """Open data: a path, a glob, a folder, or several of them; an address; a query.
+    """Open data: a path, a glob, a folder, or several of them; an address; a query; a table in memory.
 
     What is not given is inferred from a sample, and said in the source's ``notes``.
 
     Args:
-        data: CSV, TSV (plain, .gz, .zst, .zip) or Parquet; a SQLite database, or ``sqlite:///FILE?table=NAME``;
+        data: CSV, TSV, JSON lines (plain, .gz, .zst, .zip), Parquet or Arrow; a SQLite database, or ``sqlite:///FILE?table=NAME``;
             ``s3://``, ``gs://``, ``az://``, ``hdfs://`` or ``https://``; "-" for standard input; or a query in DuckDB's
-            SQL, ``sql:SELECT ... FROM 'a.parquet' JOIN 'b.csv' USING (id)``.
+            SQL, ``sql:SELECT ... FROM 'a.parquet' JOIN 'b.csv' USING (id)``; or a table of pyarrow, Polars or pandas.
         columns: names for the columns of files without a header.
         encoding: of text files.
         delimiter: of text files.
@@ -113,6 +116,8 @@ class Pipeline:
         time: the column by which the latest rows are held out, and not any.
         costs: what an error costs, by the true label and the predicted one; what is not named costs 1. The class of
             the least expected cost is predicted.
+        data: relational work on the rows before the steps, in order: when the pipeline is fitted, and in the same way
+            when rows are evaluated or predicted.
 
     Example:
         >>> import penstock as ps
@@ -133,9 +138,14 @@ class Pipeline:
     group: str | None = None
     time: str | None = None
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    data: Sequence[Relation] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
+        object.__setattr__(self, "data", tuple(self.data))
+        for relation in self.data:
+            if not isinstance(relation, Relation):
+                raise _not_one(relation, "relation", 'penstock.Deduplicate("id")')
         for step in self.steps:
             if not isinstance(step, Step):
                 raise _not_one(step, "step", "penstock.Standardize(penstock.numeric())")
@@ -166,6 +176,7 @@ class Pipeline:
             config.group,
             config.time,
             config.costs,
+            config.data,
         )
 
     @property
@@ -183,6 +194,7 @@ class Pipeline:
             seed=self.seed,
             holdout=self.holdout,
             max_rejected=self.max_rejected,
+            data=tuple(self.data),
             places=self.places,
         )
 
@@ -196,6 +208,7 @@ class Pipeline:
         cores: int | None = None,
         max_rejected: float | None = None,
         restart: bool = False,
+        audit: str | Path | None = None,
         listener: Listener | None = None,
     ) -> FittedPipeline:
         """Fit the steps and train the model.
@@ -208,7 +221,8 @@ class Pipeline:
             memory: what the process may hold, such as "2GiB" or a number [bytes]; None for 60 % of what is free.
             cores: threads; None for all.
             max_rejected: the share of rows (0 to 1) that may be rejected; None for the pipeline's own.
-            restart: replace the pipeline that is at ``to``.
+            restart: replace the pipeline that is at ``to``, and what is at ``audit``.
+            audit: a file (.parquet, .csv, .arrow) or folder for every cell that the cleaning changed.
             listener: who is told how it goes.
 
         Raises:
@@ -230,6 +244,7 @@ class Pipeline:
                 test=judged_on,
                 max_rejected=self.max_rejected if max_rejected is None else max_rejected,
                 restart=restart,
+                audit_to=None if audit is None else absolute(audit),
             )
             timings = {name: run.document["summary"].get(name, {}) for name in ("passes", "seconds")}
             return FittedPipeline(saved, _rejected(run.rejected), timings)
@@ -244,6 +259,8 @@ class Pipeline:
                 rejected=place / "rejected",
                 test=judged_on,
                 max_rejected=self.max_rejected if max_rejected is None else max_rejected,
+                audit_to=None if audit is None else absolute(audit),
+                restart=restart,
             )
             return FittedPipeline(trained.saved, _rejected(place / "rejected"), trained.timings)
 
@@ -256,6 +273,7 @@ class Pipeline:
         cores: int | None = None,
         max_rejected: float | None = None,
         restart: bool = False,
+        audit: str | Path | None = None,
         listener: Listener | None = None,
     ) -> Summary:
         """Fit the steps to some rows and write the rows as they come out of them: to a folder of Parquet parts, or
@@ -273,6 +291,7 @@ class Pipeline:
             listener=listener,
             max_rejected=self.max_rejected if max_rejected is None else max_rejected,
             restart=restart,
+            audit_to=None if audit is None else absolute(audit),
         )
 
 
@@ -291,9 +310,31 @@ class FittedPipeline:
         self.rejected = REJECTED.empty_table() if rejected is None else rejected
 
     def __repr__(self) -> str:
-        model = self._saved.model
-        name = f"{model.name} for {self.target.column!r}" if model else "no model"
-        return f"FittedPipeline({len(self._saved.steps.steps)} steps, {name})"
+        from penstock.report.text import pipeline_text
+
+        names = [fitted.step.name for fitted in self._saved.steps.steps]
+        return pipeline_text(self._saved.facts, title=self._title, steps=names, model=self._model)
+
+    def _repr_html_(self) -> str:
+        from penstock.report.notebook import pipeline_html
+        from penstock.report.words import definition_text
+
+        saved = self._saved
+        target = f"{self.target.column} ({self.target.task})" if saved.target else ""
+        steps = [definition_text(fitted.step) for fitted in saved.steps.steps]
+        return pipeline_html(saved.facts, title=self._title, target=target, steps=steps, model=self._model)
+
+    @property
+    def _model(self) -> str:
+        from penstock.report.words import definition_text
+
+        return definition_text(self._saved.config.model) if self._saved.config.model else ""
+
+    @property
+    def _title(self) -> str:
+        if self._saved.model is None:
+            return f"FittedPipeline: {len(self._saved.steps.steps)} steps, no model"
+        return f"FittedPipeline: {self._saved.model.name} for {self.target.column!r} ({self.target.task})"
 
     @property
     def schema(self) -> Schema:
@@ -377,7 +418,9 @@ class FittedPipeline:
             PenstockError: see its tree in `penstock.errors`.
         """
         source = _source(data, self._saved.config.read, self.schema)
-        return explain(source, self._saved, engine=_engine(memory, cores, listener or Silent()), rows=rows)
+        engine = _engine(memory, cores, listener or Silent())
+        with done_for(source, self._saved.config.data, self.schema, engine) as laid:
+            return explain(laid, self._saved, engine=engine, rows=rows)
 
     @overload
     def predict(self, data: Data, *, to: None = None, keep: Sequence[str] = ..., explain: bool = ...) -> pa.Table: ...
@@ -502,6 +545,7 @@ def profile(
     *,
     target: str | None = None,
     against: Data | None = None,
+    on: str | None = None,
     options: ReadOptions | None = None,
     seed: int = 0,
     memory: Bytes = None,
@@ -515,6 +559,7 @@ def profile(
         data: the rows.
         target: the column to predict, where there is one: how well each column alone tells it, and what leaks.
         against: other rows (test data, another month): how far each column's distribution has moved there.
+        on: what those are, in words; None for their path.
         options: how to read both.
         seed: of the sample of rows that ``target`` is compared on.
         memory: what the process may hold.
@@ -536,14 +581,16 @@ def profile(
         listener=listener,
         target=target,
         against=None if against is None else _source(against, chosen, source.schema),
-        on="the other data" if against is None or isinstance(against, Source) else _named(against),
+        on=on or ("the other data" if against is None or isinstance(against, Source) else _named(against)),
         seed=seed,
         max_rejected=max_rejected,
     )
 
 
-def _named(data: str | Path | Sequence[str | Path]) -> str:
+def _named(data: str | Path | Sequence[str | Path] | Table) -> str:
     """Data in words: its path, and how many more there are."""
+    if is_table(data):
+        return "a table in memory"
     items = list(data) if isinstance(data, (list, tuple)) else [data]
     return str(items[0]) + (f" and {len(items) - 1} more" if len(items) > 1 else "")
 
@@ -565,10 +612,10 @@ def _engine(memory: Bytes, cores: int | None, listener: Listener) -> Engine:
 def _source(data: Data, options: ReadOptions, like: Schema | None = None, *, lent: Resources | None = None) -> Source:
     """The data as a source; read with the roles of an earlier schema, where there is one."""
     items = data if isinstance(data, (list, tuple)) else [data]
-    if not isinstance(data, Source) and not all(isinstance(item, (str, Path)) for item in items):
+    if not isinstance(data, Source) and not is_table(data) and not all(isinstance(item, (str, Path)) for item in items):
         raise UsageError(
             "not data that can be read",
-            expected="a path, a glob, a folder, a list of paths, or what penstock.read gave",
+            expected="a path, a glob, a folder, a list of paths, a table, or what penstock.read gave",
             got=type(data).__name__,
             remedy="write it to a Parquet file, and give its path",
         )

@@ -40,9 +40,11 @@ class Asked:
     group: str | None = None
     time: str | None = None
     costs: str | None = None
+    audit: str | None = None
     by: str | None = None
     explain: bool = False
     rows: int | None = None
+    against: Sequence[str] | None = None
     beta: str | None = None
     quantile: str | None = None
     max_rows: int | None = None

@@ -32,7 +32,7 @@ Data: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="DATA",
-        help="Files, folders or globs: CSV, TSV (plain, .gz, .zst, .zip), Parquet, SQLite; "
+        help="Files, folders or globs: CSV, TSV, JSON lines (plain, .gz, .zst, .zip), Parquet, Arrow, SQLite; "
         "s3://, https:// and the like; - for standard input; 'sql:SELECT ...'.",
         show_default=False,
     ),
@@ -108,6 +108,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of everything random. Default: 0.")] = None,
     max_rows: Annotated[int | None, typer.Option(metavar="N", help="Learn from a sample of so many rows.")] = None,
+    audit: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write every cell that the cleaning changed: .parquet, .csv.")
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Replace the model that is there.")] = False,
     columns: Columns = None,
     encoding: Encoding = None,
@@ -214,6 +217,9 @@ def prepare(
         str, typer.Option(metavar="DIR|FILE", help="A folder of Parquet, or one file: .parquet, .csv, .arrow.")
     ],
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of everything random. Default: 0.")] = None,
+    audit: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write every cell that the cleaning changed: .parquet, .csv.")
+    ] = None,
     restart: Restart = False,
     columns: Columns = None,
     encoding: Encoding = None,
@@ -229,6 +235,80 @@ def prepare(
 ) -> None:
     """Fit the steps and write the rows as they come out. Stopped, it goes on by the same command."""
     _do("prepare", locals())
+
+
+@app.command()
+def profile(
+    *,
+    data: Data,
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column to predict: what tells it, and what leaks.")
+    ] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(metavar="DATA", help="Other rows, such as test data: what has moved there.")
+    ] = None,
+    to: Annotated[str, typer.Option(metavar="FILE", help="Write a page of it: one file of HTML.")] = "",
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of the sample of rows. Default: 0.")] = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    missing: Missing = None,
+    roles: Roles = None,
+    memory: Memory = None,
+    cores: Cores = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Say what data are like, in one scan: types, missing values, distributions, correlations, what to look at."""
+    _do("profile", locals())
+
+
+@app.command()
+def report(
+    *,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="RUN|MODEL", help="What `penstock train`, predict or prepare made.", show_default=False),
+    ],
+    to: Annotated[
+        str, typer.Option(metavar="FILE", help="The page. Default: report.html in the run's folder, or here.")
+    ] = "",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make the page of a run or a saved model again: one file of HTML."""
+    _do("report", locals())
+
+
+@app.command()
+def init(
+    *,
+    data: Data,
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="auto, boosted, linear, network, or sklearn:NAME. Default: auto.")
+    ] = None,
+    effort: Annotated[
+        str | None, typer.Option(metavar="quick|default|best", help="How much time to take. Default: default.")
+    ] = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    missing: Missing = None,
+    roles: Roles = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Print the pipeline that would be used, as a pipeline file with each line explained."""
+    _do("init", {**locals(), "as_json": False})
+
+
+@app.command()
+def schema(quiet: Quiet = False, debug: Debug = False) -> None:
+    """Print the JSON schema of pipeline files, for editors."""
+    _do("schema", {**locals(), "as_json": False})
 
 
 @app.command()

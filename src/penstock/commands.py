@@ -59,6 +59,7 @@ def train(terminal: Terminal, asked: Asked) -> None:
     nbytes, most = asked.nbytes, _max_rejected(asked, config)
     config = _with_holdout(_with_model(config, terminal, asked), terminal, asked)
     source = _open(terminal, asked, config)
+    config = _with_steps(config, source, terminal, asked)
     fitted = Pipeline.of(config).fit(
         source,
         test=asked.open(asked.test, config.read) if asked.test else None,
@@ -67,6 +68,7 @@ def train(terminal: Terminal, asked: Asked) -> None:
         cores=asked.cores,
         max_rejected=most,
         restart=asked.restart,
+        audit=asked.audit,
         listener=terminal,
     )
     rejected = to.with_name(to.name + ".run") / "rejected" if fitted.rejected.num_rows else None
@@ -143,10 +145,49 @@ def prepare(terminal: Terminal, asked: Asked) -> None:
         cores=asked.cores,
         max_rejected=most,
         restart=asked.restart,
+        audit=asked.audit,
         listener=terminal,
     )
     follow = f"penstock train {shown_path(summary.output)} --target {config.target or 'COLUMN'}"
     terminal.result(summary.to_json(), _written(summary, follow))
+
+
+def init(terminal: Terminal, asked: Asked) -> None:
+    """Write out the pipeline that would be used."""
+    from penstock.config_explained import explained
+    from penstock.jobs.suggest import suggest
+
+    config = _config(terminal, asked)
+    source = asked.open(asked.data, config.read)
+    found = suggest(source, config)
+    config = found.config
+    if config.target is not None and config.model is not None:
+        config = _with_model(config, terminal, asked)
+        config = config if config.holdout else replace(config, holdout=DEFAULT_HOLDOUT)
+    schema = (
+        source.with_roles({config.target: Role.target}).schema
+        if config.target in source.schema.names
+        else source.schema
+    )
+    shown = " ".join(map(str, asked.data))
+    verb = "train" if config.model is not None else "prepare"
+    text = explained(
+        config,
+        schema,
+        title=f"{shown}: {len(schema)} columns",
+        command=f"penstock {verb} {shown} --config FILE" + ("" if verb == "train" else " --to OUT"),
+        reasons=found.reasons,
+        step_reasons=found.step_reasons,
+        notes=[note for note in source.notes if not note.topic.startswith("role of ")],
+    )
+    terminal.written(text)
+
+
+def schema(terminal: Terminal, asked: Asked) -> None:
+    """Print the JSON schema of pipeline files."""
+    from penstock.config_schema import json_schema_text
+
+    terminal.written(json_schema_text())
 
 
 def doctor(terminal: Terminal, asked: Asked) -> None:
@@ -246,6 +287,20 @@ def _with_max_rows(model: Model | Auto, most: int | None) -> Model | Auto:
     with option("--max-rows"):
         changed: Model | Auto = replace(model, max_rows=most)  # type: ignore[type-var]
     return changed
+
+
+def _with_steps(config: PipelineConfig, source: Source, terminal: Terminal, asked: Asked) -> PipelineConfig:
+    """The default cleaning, where there is no pipeline file to say otherwise."""
+    if asked.config is not None:
+        return config
+    from penstock.jobs.suggest import suggest
+
+    found = suggest(source, config)
+    for step, reason in zip(found.config.steps, found.step_reasons, strict=True):
+        terminal.said(
+            Note(f"step {step.name!r}", "part of the default cleaning", reason, "penstock init, --config FILE")
+        )
+    return found.config
 
 
 def _with_holdout(config: PipelineConfig, terminal: Terminal, asked: Asked) -> PipelineConfig:

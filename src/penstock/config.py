@@ -31,9 +31,10 @@ from penstock.source import ReadOptions
 
 if TYPE_CHECKING:
     from penstock.model import Auto, Model
+    from penstock.relation import Relation
     from penstock.step import Step
 
-Group: TypeAlias = Literal["steps", "models"]
+Group: TypeAlias = Literal["steps", "models", "relations"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class PipelineConfig:
         group: the column whose rows stay on one side of every split: patients, customers.
         time: the column by which the latest rows are held out, and not any.
         costs: what an error costs, by the true label and the predicted one; what is not named costs 1.
+        data: relational work on the rows before the steps, in order: of training, and of what is evaluated and
+            predicted later.
         places: where each step is defined, as file and line; for messages, no key of a file.
 
     Raises:
@@ -73,6 +76,7 @@ class PipelineConfig:
     group: str | None = None
     time: str | None = None
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    data: tuple[Relation, ...] = ()
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -175,7 +179,7 @@ def parse_config(text: str, where: str) -> PipelineConfig:
         >>> parse_config("seed: 7\\nhold_out: 0.1", "penstock.yaml")
         Traceback (most recent call last):
         penstock.errors.ConfigError: penstock.yaml:2: no such key in a pipeline file
-          expected: one of steps, model, target, read, seed, holdout, max_rejected, weight, group, time, costs
+          expected: one of steps, model, target, read, seed, holdout, max_rejected, weight, group, time, costs, data
           got:      'hold_out'
           remedy:   did you mean 'holdout'?
     """
@@ -184,7 +188,7 @@ def parse_config(text: str, where: str) -> PipelineConfig:
     return PipelineFile(where).config(parse(text, where))
 
 
-def definition_from_json(group: Group, value: Any) -> Step | Model | Auto:
+def definition_from_json(group: Group, value: Any) -> Step | Model | Auto | Relation:
     """The inverse of `definition_to_json`; takes what may stand in a pipeline file too.
 
     Raises:
@@ -202,8 +206,8 @@ def definition_from_json(group: Group, value: Any) -> Step | Model | Auto:
 # ---------------------------------------------------------------------- writing
 
 
-def definition_to_json(definition: Step | Model | Auto) -> dict[str, Any]:
-    """A step or a model as JSON values: all its fields under its name.
+def definition_to_json(definition: Step | Model | Auto | Relation) -> dict[str, Any]:
+    """A step, a model or a relation as JSON values: all its fields under its name.
 
     Example:
         >>> from penstock.steps.scale import MinMax
@@ -234,6 +238,8 @@ def dump_config(config: PipelineConfig) -> str:
     keys = ("target", "weight", "group", "time", "costs", "seed", "holdout", "max_rejected")
     lines = list(block({key: _plain(getattr(config, key)) for key in keys}))
     lines += block({"read": _fields_of(config.read)})
+    lines.append("data:" if config.data else "data: []")
+    lines += (f"  - {flow(definition_to_json(relation))[1:-1]}" for relation in config.data)
     lines.append("steps:" if config.steps else "steps: []")
     lines += (f"  - {flow(definition_to_json(step))[1:-1]}" for step in config.steps)
     lines += block({"model": None if config.model is None else definition_to_json(config.model)})
@@ -246,9 +252,19 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     from penstock.selector import Selector
+    from penstock.source import Source
 
     if isinstance(value, Selector):
         return value.to_config()
+    if isinstance(value, Source):
+        raise UsageError(
+            "an open source can't be written into a pipeline file",
+            where="data",
+            expected="the path of the other data",
+            remedy='penstock.Join("other.parquet", ...); how to read it goes into read',
+        )
+    if isinstance(value, ReadOptions):
+        return _fields_of(value)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):

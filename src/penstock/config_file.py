@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from penstock import registry
@@ -20,6 +21,7 @@ from penstock.source import ReadOptions
 
 if TYPE_CHECKING:
     from penstock.model import Auto, Model
+    from penstock.relation import Relation
     from penstock.step import Step
 
 T = TypeVar("T")
@@ -65,6 +67,8 @@ class PipelineFile:
                 values[key] = self._steps(node)
                 items = node.value if isinstance(node.value, list) else []
                 values["places"] = tuple(f"{self.where}:{item.line}" for item in items)
+            elif key == "data":
+                values[key] = self._relations(node)
             elif key == "model":
                 values[key] = None if node.value is None else self.definition("models", node)
             elif key == "read":
@@ -75,8 +79,8 @@ class PipelineFile:
                 values[key] = self._share(node, key)
         return self._made(PipelineConfig, values, root, "")
 
-    def definition(self, group: Group, node: Node) -> Step | Model | Auto:
-        """A step or a model: its name alone, or its name and its settings."""
+    def definition(self, group: Group, node: Node) -> Step | Model | Auto | Relation:
+        """A step, a model or a relation: its name alone, or its name and its settings."""
         kind = group.removesuffix("s")
         name, settings = self._named(kind, node)
         try:
@@ -88,17 +92,18 @@ class PipelineFile:
         inside = f"{kind} {name!r}"
         if settings.value is None:
             settings = Node({}, settings.line, settings.key_line)
-        if group == "steps" and not _is_settings(settings, found):
+        if group != "models" and not _is_settings(settings, found):
             first = dataclasses.fields(found)[0].name
             settings = Node({first: settings}, settings.line, settings.key_line)
-        return cast("Step | Model | Auto", self._built(found, settings, inside))
+        return cast("Step | Model | Auto | Relation", self._built(found, settings, inside))
 
     def _named(self, kind: str, node: Node) -> tuple[str, Node]:
         if isinstance(node.value, str):
             return node.value, Node(None, node.line, node.key_line)
         if isinstance(node.value, dict) and len(node.value) == 1:
             return next(iter(node.value.items()))
-        example = "impute: {columns: numeric}" if kind == "step" else "boosted, or boosted: {learning_rate: 0.05}"
+        examples = {"step": "impute: {columns: numeric}", "relation": "deduplicate: id"}
+        example = examples.get(kind, "boosted, or boosted: {learning_rate: 0.05}")
         message, remedy = f"not a {kind}", ""
         if isinstance(node.value, dict) and node.value:
             first = next(iter(node.value))
@@ -120,6 +125,21 @@ class PipelineFile:
                 remedy="begin the line of each step with '- '",
             )
         return tuple(cast("Step", self.definition("steps", item)) for item in node.value)
+
+    def _relations(self, node: Node) -> tuple[Relation, ...]:
+        """Relational work; paths in it are relative to the file."""
+        if node.value is None:
+            return ()
+        if not isinstance(node.value, list):
+            raise self.error(
+                "data is a list",
+                node.key_line,
+                expected="lines such as '- deduplicate: id' below 'data:'",
+                got=shown(node),
+                remedy="begin the line of each with '- '",
+            )
+        folder = Path(self.where).absolute().parent
+        return tuple(cast("Relation", self.definition("relations", item)).located(folder) for item in node.value)
 
     def _read(self, node: Node) -> ReadOptions:
         if node.value is None:

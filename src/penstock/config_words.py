@@ -1,7 +1,7 @@
 """What the docstrings of definitions say: of a step or model in one sentence, and of each of its settings.
 
-A contract's helper of `config.py`: the JSON schema, a written-out pipeline file and the documentation all tell a setting
-in the same words, those that stand where it is defined.
+A contract's helper of `config.py`: the JSON schema, a written-out pipeline file and the documentation all tell a
+setting in the same words, those that stand where it is defined.
 """
 
 from __future__ import annotations

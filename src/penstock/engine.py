@@ -143,11 +143,13 @@ class Engine(ABC):
     Attributes:
         resources: what it may use.
         passes: the figures of every pass it has finished.
+        listener: who is told how they go.
         example: a rejected row of the pass that is under way or was last, in words; empty where there was none.
     """
 
     resources: Resources
     passes: list[Figures]
+    listener: Listener = Silent()
     example: str = ""
 
     @abstractmethod

@@ -29,6 +29,7 @@ _KEY_WORDS = frozenset({"id", "ids", "uuid", "guid", "key", "index", "idx", "row
 _FEW_CLASSES = 20
 _UNIQUE = 0.99
 _PRECISE = 2.0**53
+_VERY_LONG = 1000
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class ColumnSample:
 
     Attributes:
         name: the column's name.
-        values: the sample: float64, bool, string (dictionary-encoded or not), timestamp, or null. Whole numbers too
-            large for float64 are given as text.
+        values: the sample: float64, bool, string (dictionary-encoded or not), timestamp, list<string>, or null. Whole
+            numbers too large for float64 are given as text.
         whole: whether numbers are stored or written as whole numbers.
         complete: whether the sample is all the data there is.
         stored_as_categories: whether the file itself says that the column is categorical.
@@ -119,7 +120,14 @@ def _all_null(sample: ColumnSample) -> Inferred | None:
         return None
     kind = Role.number if sample.is_numeric else Role.boolean if pa.types.is_boolean(sample.values.type) else None
     kind = Role.time if pa.types.is_timestamp(sample.values.type) else kind
+    kind = Role.list if pa.types.is_list(sample.values.type) else kind
     return Inferred(Role.constant, kind or Role.category, f"no value at all in {sample.extent}")
+
+
+def _list(sample: ColumnSample) -> Inferred | None:
+    if not pa.types.is_list(sample.values.type):
+        return None
+    return Inferred(Role.list, Role.list, sample.was or "stored as lists")
 
 
 def _one_value(sample: ColumnSample) -> Inferred | None:
@@ -181,6 +189,16 @@ def _stored_category(sample: ColumnSample) -> Inferred | None:
     return Inferred(Role.category, Role.category, f"stored as categories, {sample.distinct:,} in {sample.extent}")
 
 
+def _very_long_text(sample: ColumnSample) -> Inferred | None:
+    """Documents, whatever is in them: as categories or keys they would be counted whole, and fill the memory."""
+    if not sample.is_text or not len(sample.present):
+        return None
+    length = float(pc.mean(pc.utf8_length(sample.present)).as_py())
+    if length < _VERY_LONG or sample.distinct == 1:
+        return None
+    return Inferred(Role.text, Role.text, f"{length:,.0f} characters a value")
+
+
 def _unique_text(sample: ColumnSample) -> Inferred | None:
     count = len(sample.present)
     if count < 50 or sample.distinct < _UNIQUE * count or sample.words >= 2:
@@ -200,6 +218,7 @@ def _category(sample: ColumnSample) -> Inferred | None:
 
 ROLE_RULES: tuple[Rule, ...] = (
     _all_null,
+    _list,
     _one_value,
     _boolean,
     _time,
@@ -208,6 +227,7 @@ ROLE_RULES: tuple[Rule, ...] = (
     _coded_number,
     _number,
     _stored_category,
+    _very_long_text,
     _unique_text,
     _long_text,
     _category,
@@ -392,7 +412,7 @@ def infer_task(field: Field, distinct: Sequence[str | float | bool], rows: int) 
         >>> infer_task(Field("y", pa.string(), Role.target, values=Role.category), ["no", "yes"], 100)
         ('binary', "two distinct values, 'no' and 'yes'")
     """
-    if field.kind in (Role.time, Role.vector):
+    if field.kind in (Role.time, Role.vector, Role.list):
         raise SchemaError(
             f"{field.name!r} can't be a target",
             expected="labels or numbers",

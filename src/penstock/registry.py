@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from dataclasses import MISSING, fields
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -29,7 +30,11 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "sample": "penstock.statistics.sample:Sample",
         "classification": "penstock.statistics.classification:Classification",
         "regression": "penstock.statistics.regression:Regression",
+        "changes": "penstock.audit:Changes",
         "sliced": "penstock.statistics.sliced:Sliced",
+        "grouped_means": "penstock.statistics.grouped:GroupedMeans",
+        "grouped_histograms": "penstock.statistics.grouped:GroupedHistograms",
+        "grouped_frequencies": "penstock.statistics.grouped_frequencies:GroupedFrequencies",
         "mistakes": "penstock.statistics.mistakes:Mistakes",
     },
     "steps": {
@@ -45,17 +50,27 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "select": "penstock.steps.columns:Select",
         "drop": "penstock.steps.columns:Drop",
         "cast": "penstock.steps.columns:Cast",
+        "normalize_text": "penstock.steps.text:NormalizeText",
+        "merge_spellings": "penstock.steps.spellings:MergeSpellings",
+        "rename": "penstock.steps.columns:Rename",
+        "derive": "penstock.steps.derive:Derive",
+        "date_parts": "penstock.steps.dates:DateParts",
+        "drop_missing": "penstock.steps.missing:DropMissing",
+        "reject_missing": "penstock.steps.missing:RejectMissing",
+        "validate": "penstock.steps.validate:Validate",
     },
     "models": {
         "auto": "penstock.model:Auto",
         "boosted": "penstock.models.boosted:BoostedTrees",
         "linear": "penstock.models.linear:Linear",
         "network": "penstock.models.network:Network",
+        "sklearn": "penstock.models.sklearn_model:Sklearn",
     },
     "fitted_models": {
         "boosted": "penstock.models.boosted:FittedBoostedTrees",
         "linear": "penstock.models.linear:FittedLinear",
         "network": "penstock.models.network:FittedNetwork",
+        "sklearn": "penstock.models.sklearn_model:FittedSklearn",
     },
     "relations": {
         "deduplicate": "penstock.relations.deduplicate:Deduplicate",
@@ -145,4 +160,7 @@ def model_named(text: str) -> Any:
     """
     name, colon, setting = text.partition(":")
     definition = find("models", name)
+    first = next((item for item in fields(definition) if item.default is MISSING), None)
+    if first is not None and first.default_factory is MISSING and not colon:
+        raise UsageError(f"the model {name!r} needs its {first.name}", got=text, remedy=f"write {name}:NAME")
     return definition(setting) if colon else definition()

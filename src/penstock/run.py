@@ -35,7 +35,7 @@ from penstock.source import Chunk, Fingerprint
 
 FORMAT = 1
 _LIBRARIES = ("penstock", "numpy", "pyarrow", "polars", "lightgbm", "scikit-learn")
-_OURS = ("progress.jsonl", "parts", "parts.done", "rejected", "work", "fitted", "merged")
+_OURS = ("progress.jsonl", "parts", "parts.done", "rejected", "work", "fitted", "merged", "relations")
 _HASHED_BYTES = 2**20
 
 

@@ -6,10 +6,15 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from penstock.batch import Batch
 from penstock.schema import Role, Schema
+
+if TYPE_CHECKING:
+    from penstock.engine import Listener, Resources
+    from penstock.relation import Relation
 
 BLOCK_ROWS = 65_536
 """The most rows of a block: the unit of arithmetic."""
@@ -166,6 +171,65 @@ class Source(ABC):
     def block_nbytes(self) -> int:
         """About what reading one block holds in memory at its peak [bytes]."""
         return BLOCK_BYTES
+
+    def laid_down(self, folder: Path, lent: Resources, listener: Listener) -> Source:
+        """The same rows after the work that needs other rows was done: what that lays down is in ``folder``, and has
+        to stay there as long as the result is read. Most sources need none, and give themselves.
+
+        Args:
+            folder: a folder of the job; it need not be there, and is found again by a job that goes on.
+            lent: what the work may use.
+            listener: who is told how it goes.
+        """
+        return self
+
+    def related(self, *relations: Relation) -> Source:
+        """These rows with relations after them, done before they are read; see `penstock.relations`.
+
+        Raises:
+            SchemaError: a column is missing, or of a type that a relation can't work on.
+            SourceError: the other side of a join can't be read.
+        """
+        from penstock.relational import related
+
+        return related(self, relations)
+
+    def deduplicate(self, *arguments: Any, **settings: Any) -> Source:
+        """Of rows that are equal in some columns, one: see `penstock.Deduplicate`."""
+        return self._related("deduplicate", arguments, settings)
+
+    def join(self, *arguments: Any, **settings: Any) -> Source:
+        """Columns of other data beside the rows, found by keys: see `penstock.Join`."""
+        return self._related("join", arguments, settings)
+
+    def join_rows(self, *arguments: Any, **settings: Any) -> Source:
+        """Columns of other data beside the rows, row by row: see `penstock.JoinRows`."""
+        return self._related("join_rows", arguments, settings)
+
+    def sort(self, *arguments: Any, **settings: Any) -> Source:
+        """The rows in another order: see `penstock.Sort`."""
+        return self._related("sort", arguments, settings)
+
+    def filter(self, *arguments: Any, **settings: Any) -> Source:
+        """The rows that meet a condition: see `penstock.Filter`."""
+        return self._related("filter", arguments, settings)
+
+    def group(self, *arguments: Any, **settings: Any) -> Source:
+        """A row for each group of rows: see `penstock.Group`."""
+        return self._related("group", arguments, settings)
+
+    def rolling(self, *arguments: Any, **settings: Any) -> Source:
+        """New columns of the rows before each row: see `penstock.Rolling`."""
+        return self._related("rolling", arguments, settings)
+
+    def map_columns(self, *arguments: Any, **settings: Any) -> Source:
+        """Other names and units for columns: see `penstock.MapColumns`."""
+        return self._related("map_columns", arguments, settings)
+
+    def _related(self, name: str, arguments: tuple[Any, ...], settings: Mapping[str, Any]) -> Source:
+        from penstock import registry
+
+        return self.related(registry.find("relations", name)(*arguments, **settings))
 
     def close(self) -> None:  # noqa: B027  most sources hold nothing
         """Let go of temporary files."""

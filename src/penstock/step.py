@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from penstock.batch import Batch
 from penstock.errors import UsageError
@@ -61,6 +61,8 @@ class Step(ABC):
 
     name: str = ""
     """The name in a pipeline file."""
+    cleans: ClassVar[bool] = False
+    """Whether it repairs values and leaves them what they mean: then an audit tells which cells it changed."""
 
     @abstractmethod
     def touches(self, schema: Schema) -> Columns:

@@ -165,6 +165,13 @@ class Terminal:
             _print(out, table)
         sys.stdout.flush()
 
+    def written(self, text: str) -> None:
+        """Print a text that is itself the result: a file, for a person or a program."""
+        self._end_progress()
+        self._flush()
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
     def _write(self, value: Mapping[str, Any]) -> None:
         sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=str) + "\n")
         sys.stdout.flush()

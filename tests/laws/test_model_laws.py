@@ -16,6 +16,7 @@ from penstock.model import Model, Target
 from penstock.models.boosted import BoostedTrees
 from penstock.models.linear import Linear
 from penstock.models.network import Network
+from penstock.models.sklearn_model import Sklearn
 from penstock.registry import names
 from penstock.testing.models import check_model
 
@@ -27,6 +28,12 @@ MODELS: dict[str, tuple[Model, ...]] = {
     ),
     "linear": (Linear(epochs=4), Linear(epochs=4, penalty="l1", batch_rows=100)),
     "network": (Network(epochs=2, hidden=(24, 8)), Network(epochs=2, hidden=(), averaging=0.0, normalization="batch")),
+    "sklearn": (
+        Sklearn("random_forest", {"n_estimators": 5}),
+        Sklearn("ridge"),
+        Sklearn("k_nearest_neighbors"),
+        Sklearn("mlp", {"hidden_layer_sizes": [20]}, epochs=2),
+    ),
 }
 
 

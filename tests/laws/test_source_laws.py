@@ -1,6 +1,8 @@
 """Every source of the registry obeys the laws of sources, however small its blocks and chunks are cut."""
 
 import csv
+import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,10 +28,30 @@ def as_csv(path: Path, rows: Rows, delimiter: str = ",") -> None:
 
 
 def as_parquet(path: Path, rows: Rows) -> None:
+    pq.write_table(as_table(rows), path, row_group_size=7)
+
+
+def as_table(rows: Rows) -> pa.Table:
     names = ("number", "category", "note")
     kinds = (pa.float64(), pa.string(), pa.string())
-    columns = {name: pa.array([row[i] for row in rows], kinds[i]) for i, name in enumerate(names)}
-    pq.write_table(pa.table(columns), path, row_group_size=7)
+    return pa.table({name: pa.array([row[i] for row in rows], kinds[i]) for i, name in enumerate(names)})
+
+
+def as_arrow(path: Path, rows: Rows) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, as_table(rows).schema) as writer:
+        writer.write_table(as_table(rows), max_chunksize=7)
+
+
+def as_json(path: Path, rows: Rows) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in as_table(rows).to_pylist()))
+
+
+def as_sqlite(path: Path, rows: Rows) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE data (number REAL, category TEXT, note TEXT)")
+    connection.executemany("INSERT INTO data VALUES (?, ?, ?)", rows)
+    connection.commit()
+    connection.close()
 
 
 WRITERS: dict[str, Callable[[Path, Rows], None]] = {
@@ -39,6 +61,15 @@ WRITERS: dict[str, Callable[[Path, Rows], None]] = {
     ".data": as_csv,
     ".parquet": as_parquet,
     ".pq": as_parquet,
+    ".arrow": as_arrow,
+    ".feather": as_arrow,
+    ".ipc": as_arrow,
+    ".jsonl": as_json,
+    ".ndjson": as_json,
+    ".json": as_json,
+    ".sqlite": as_sqlite,
+    ".sqlite3": as_sqlite,
+    ".db": as_sqlite,
 }
 
 ROWS = st.lists(
@@ -68,6 +99,6 @@ def test_a_source_obeys_the_laws(
     limits = Limits(block_rows=block, block_bytes=300, chunk_bytes=chunk, record_bytes=10_000, window_bytes=64)
     kind = registry.find("sources", suffix)
     options = ReadOptions(delimiter={".tsv": "\t", ".txt": ";"}.get(suffix, "," if kind is not None else None))
-    if suffix in (".parquet", ".pq"):
+    if suffix not in (".csv", ".tsv", ".txt", ".data"):
         options = ReadOptions()
     check_source(lambda: kind(find_files(folder), options, limits), records=sum(map(len, files)))

@@ -20,6 +20,8 @@ from penstock.statistics.count import Count
 from penstock.statistics.distinct import Distinct
 from penstock.statistics.duplicates import Duplicates
 from penstock.statistics.frequencies import Frequencies
+from penstock.statistics.grouped import GroupedHistograms, GroupedMeans
+from penstock.statistics.grouped_frequencies import GroupedFrequencies
 from penstock.statistics.histogram import Histogram
 from penstock.statistics.lengths import Lengths
 from penstock.statistics.mistakes import Mistakes
@@ -77,6 +79,18 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(lambda: Sliced("text", "count", {"column": "number"}, values=["a"]), True),
         Example(lambda: Sliced("number", "distinct", {"column": "text"}, edges=[-1.0, 2.5]), True),
         Example(lambda: Sliced("time", "moments", {"column": "number"}, edges=[0.0]), False),
+    ],
+    "grouped_means": [
+        Example(lambda: GroupedMeans(["text"], "number"), False),
+        Example(lambda: GroupedMeans(["truth", "whole"], "time"), False),
+    ],
+    "grouped_histograms": [
+        Example(lambda: GroupedHistograms(["text"], "number"), True),
+        Example(lambda: GroupedHistograms(["truth", "whole"], "number", most=200), True),
+    ],
+    "grouped_frequencies": [
+        Example(lambda: GroupedFrequencies(["text"], "whole"), True),
+        Example(lambda: GroupedFrequencies(["truth", "label"], "text", bound=3), True),
     ],
     "mistakes": [
         Example(lambda: Mistakes("label", ["a", "b"], {"text": "words", "whole": "w"}, rows=3), True),

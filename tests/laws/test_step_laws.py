@@ -20,11 +20,15 @@ from penstock.registry import find, names
 from penstock.schema import Field, Role, Schema
 from penstock.statistic import Statistic
 from penstock.step import Check, Columns, FittedStep, Step, TableStep, Use
-from penstock.steps.columns import Cast, Drop, Select
+from penstock.steps.columns import Cast, Drop, Rename, Select
+from penstock.steps.dates import PARTS, PERIODS, DateParts
+from penstock.steps.derive import Derive
 from penstock.steps.encode import OneHot, Ordinal
 from penstock.steps.impute import Impute
+from penstock.steps.missing import DropMissing, RejectMissing
 from penstock.steps.outliers import Clip, FlagOutliers, RejectOutliers
 from penstock.steps.scale import MinMax, Robust, Standardize
+from penstock.steps.validate import Validate
 from penstock.testing.steps import batch_of, check_step
 
 SCHEMA = Schema(
@@ -73,6 +77,9 @@ EXAMPLES: dict[str, tuple[Step, ...]] = {
         Impute(["whole", "color", "truth", "note"], "most_frequent"),
         Impute("numeric", "constant", 0.5),
         Impute(["color", "label"], "constant", "none"),
+        Impute("numeric", by=("color", "truth"), indicator=True),
+        Impute(["short", "whole"], "mean", by="time"),
+        Impute(["color", "truth", "whole"], "most_frequent", by=("number", "note")),
     ),
     "clip": (Clip("numeric", (0.1, 0.9)), Clip("numeric", method="mad"), Clip(["whole"], (0.0, 1.0))),
     "flag_outliers": (FlagOutliers("numeric", method="zscore", factor=1), FlagOutliers(["short"], method="mad")),
@@ -104,6 +111,36 @@ EXAMPLES: dict[str, tuple[Step, ...]] = {
             "category": ["whole", "truth", "note", "label"],
             "time": ["note", "time", "number"],
         }.items()
+    ),
+}
+EXAMPLES |= {
+    "rename": (Rename({"number": "*", "color": ""}), Rename({"number": "short", "short": "number", "key": "id"})),
+    "derive": (
+        Derive({"ratio": "number / whole", "number": "number // 3 + whole % 7 + whole / 49"}),
+        Derive({"sort": "case when whole > 3 then color when truth then 'x' end", "long": "length(note) > 3"}),
+        Derive(
+            {"a": "exp(number) + log(short)", "b": "number ** 2 / 3", "c": "days_between(time, date('2024-02-28'))"}
+        ),
+        Derive(
+            {"one": "1 + 1", "time": "max(time, date('1950-01-01'))", "n": "sin(number) * tan(whole) + short ** 0.5"}
+        ),
+    ),
+    "date_parts": (
+        DateParts("time", PARTS, tuple(PERIODS), since="2000-02-29 12:00"),
+        DateParts(["time"], (), ("month",), keep=True),
+    ),
+    "drop_missing": (
+        DropMissing(["number", "color"]),
+        DropMissing("features", how="all", when_predicting=True),
+        DropMissing(["label", "time"]),
+    ),
+    "reject_missing": (RejectMissing(["number", "note"], when_predicting=True), RejectMissing("numeric", how="all")),
+    "validate": (
+        Validate(
+            {"number": {"min": -100, "below": 1e5, "not_null": True}, "whole": {"type": "integer", "values": [3, 1]}}
+        ),
+        Validate({"note": {"type": "number", "min": 4, "max_length": 5}, "time": {"above": "1950-01-01"}}),
+        Validate({"color": {"values": ["red", "é"], "pattern": "[a-z]+"}, "label": {"not_null": True}}),
     ),
 }
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)

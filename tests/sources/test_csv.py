@@ -305,13 +305,19 @@ def test_columns_of_files_are_matched_by_name(tmp_path: Path) -> None:
     assert any("another order" in note.text for note in source.notes)
 
 
-def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+def test_a_file_with_none_of_the_first_ones_columns_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "x,y\n1,a\n")
-    write(tmp_path / "b.csv", "x,z\n1,a\n")
-    with pytest.raises(SchemaError, match="not those of the first file") as caught:
+    write(tmp_path / "b.csv", "v,z\n1,a\n")
+    with pytest.raises(SchemaError, match="no column of the first file is in this one") as caught:
         open_csv(tmp_path)
-    assert caught.value.got == "without 'y'; with 'z'"
+    assert caught.value.got == "'v', 'z'"
     assert "b.csv" in caught.value.where
+
+
+def test_text_can_not_be_a_list(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "x,y\n1,a\n2,b\n")
+    with pytest.raises(SchemaError, match="column 'y' can't be a list"):
+        open_csv(path, roles={"y": Role.list})
 
 
 def test_a_file_with_a_header_alone_among_others_is_empty(tmp_path: Path) -> None:

@@ -413,3 +413,13 @@ def test_addresses_that_lack_a_part_are_refused(monkeypatch: pytest.MonkeyPatch)
 def test_a_file_address_is_a_path(tmp_path: Path) -> None:
     (tmp_path / "a b.csv").write_text("a,b\n1,2\n3,4\n")
     assert frame_of(ps.read(f"file://{tmp_path}/a%20b.csv"))["a"].tolist() == [1.0, 3.0]
+
+
+def test_folders_of_remote_names_become_columns() -> None:
+    import fsspec
+
+    for day in ("2026-11-19", "2026-11-20"):
+        with fsspec.open(f"memory://nights/dt={day}/a.csv", "wb") as file:
+            file.write(b"a,b\n1,x\n2,y\n")
+    frame = frame_of(ps.read("memory://nights"))
+    assert [str(day)[:10] for day in frame["dt"].tolist()] == ["2026-11-19"] * 2 + ["2026-11-20"] * 2

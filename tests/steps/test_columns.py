@@ -16,7 +16,7 @@ from penstock.batch import Batch
 from penstock.errors import SchemaError, UsageError
 from penstock.schema import Field, Role, Schema
 from penstock.step import Use
-from penstock.steps.columns import Cast, Drop, Select
+from penstock.steps.columns import Cast, Drop, Rename, Select
 from penstock.testing.steps import batch_of, fit_step, run_step
 
 WIDE = Schema(
@@ -188,3 +188,31 @@ def test_casts_without_meaning_are_refused(kind: str, to: Any) -> None:
 def test_an_unknown_type_is_refused() -> None:
     with pytest.raises(UsageError, match="float64, int32"):
         Cast("x", "double")  # type: ignore[arg-type]
+
+
+RENAMED = Schema((Field("a", pa.float64(), Role.number), Field("b", pa.string(), Role.category)))
+
+
+def test_columns_are_renamed_in_their_places_and_back() -> None:
+    batch = batch_of(RENAMED, {"a": [1.0, None], "b": ["x", "y"]})
+    for names in ({"a": "*"}, {"a": "b", "b": "a"}, {"a": "a", "b": ""}):
+        fitted = fit_step(Rename(names), RENAMED, [batch])
+        out = run_step(fitted, RENAMED, batch)
+        expected = [names.get(name, name) for name in ("a", "b")]
+        assert out.columns.schema.names == expected
+        assert [field.role for field in fitted.schema] == [Role.number, Role.category]
+        assert [column.to_pylist() for column in out.columns.columns] == [[1.0, None], ["x", "y"]]
+        assert fitted.inverse(out).columns.equals(batch.columns)
+
+
+@pytest.mark.parametrize("names", [{}, None, {"a": 3}, {"a": "c", "b": "c"}])
+def test_what_is_no_renaming_is_refused(names: Any) -> None:
+    with pytest.raises(UsageError, match="rename: columns"):
+        Rename(names)
+
+
+def test_a_name_that_is_not_there_or_taken_is_refused() -> None:
+    with pytest.raises(SchemaError, match=r"no such column(?s:.)*did you mean 'aa'"):
+        Rename({"aaa": "c"}).touches(RENAMED.put(Field("aa", pa.float64(), Role.number)))
+    with pytest.raises(SchemaError, match=r"there already(?s:.)*'b'"):
+        Rename({"a": "b"}).touches(RENAMED)

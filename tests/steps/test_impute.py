@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 
+from penstock.batch import Batch
 from penstock.errors import DataError, SchemaError, UsageError
 from penstock.schema import Field, Role, Schema
 from penstock.statistics.count import Count
 from penstock.statistics.frequencies import Frequencies
+from penstock.statistics.grouped_frequencies import GroupedFrequencies
 from penstock.statistics.histogram import Histogram
 from penstock.statistics.moments import Moments
 from penstock.step import Use
@@ -133,3 +137,145 @@ def test_statistics_after_it_are_derived_from_those_before_it() -> None:
     assert derived is not None
     assert derived.value().mean == 3.0
     assert moments.value().mean == 1.5
+
+
+GROUPED = Schema(
+    (
+        Field("x", pa.float64(), Role.number),
+        Field("n", pa.float64(), Role.integer),
+        Field("color", pa.string(), Role.category),
+        Field("truth", pa.bool_(), Role.boolean),
+        Field("g", pa.string(), Role.category),
+        Field("h", pa.float64(), Role.integer),
+        Field("t", pa.timestamp("us"), Role.time),
+        Field("label", pa.string(), Role.target),
+    )
+)
+GROUPED_ROW = st.fixed_dictionaries(
+    {
+        "x": st.none() | st.floats(-100, 100, allow_subnormal=False),
+        "n": st.none() | st.integers(-3, 3).map(float),
+        "color": st.none() | st.sampled_from(["red", "Green", "é", ""]),
+        "truth": st.none() | st.booleans(),
+        "g": st.none() | st.sampled_from(["a", "b", "1:a", ""]),
+        "h": st.none() | st.sampled_from([0.0, -0.0, 1.5, 2.0]),
+        "t": st.none() | st.sampled_from([datetime(2026, 1, 1), datetime(1960, 1, 1, 5)]),
+        "label": st.just("yes"),
+    }
+)
+WHOLE_ROW = {"x": 1.0, "n": 1.0, "color": "red", "truth": True, "g": "a", "h": 1.5, "t": None, "label": "no"}
+
+
+def grouped_batch(rows: list[dict[str, Any]], start: int = 0) -> Batch:
+    return batch_of(GROUPED, {name: [row[name] for row in rows] for name in GROUPED.names}, start=start)
+
+
+def by_pandas(rows: list[dict[str, Any]], column: str, by: list[str], statistic: str) -> list[Any]:
+    """The reference: pandas' groupby, then its value for all rows."""
+    frame = pd.DataFrame([{key: row[key] for key in (column, *by)} for row in rows])
+    frame[column] = frame[column].astype("float64" if column in "xn" else "object")
+
+    def one(values: pd.Series) -> Any:
+        known = values.dropna()
+        if known.empty:
+            return None
+        if statistic == "most_frequent":
+            counts = known.value_counts()
+            return min(counts[counts == counts.max()].index)
+        return float(known.mean() if statistic == "mean" else known.median())
+
+    whole = one(frame[column])
+    fills: dict[Any, Any] = {}
+    for key, part in frame.groupby(by, dropna=True):
+        fills[key] = one(part[column])
+    out = []
+    for row in rows:
+        key = tuple(row[name] for name in by)
+        found = None if any(part is None for part in key) else fills.get(key)
+        out.append(row[column] if row[column] is not None else whole if found is None else found)
+    return out
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(GROUPED_ROW, max_size=14),
+    st.sampled_from(
+        [("x", "mean"), ("x", "median"), ("n", "most_frequent"), ("color", "most_frequent"), ("truth", "most_frequent")]
+    ),
+    st.sampled_from([("g",), ("g", "h"), ("t", "h"), ("h",)]),
+)
+def test_by_group_agrees_with_pandas(rows: list[dict[str, Any]], what: tuple[str, Any], by: tuple[str, ...]) -> None:
+    rows = [WHOLE_ROW, *rows]
+    column, strategy = what
+    step = Impute(column, strategy, by=by)
+    half = len(rows) // 2
+    fitted = fit_step(step, GROUPED, [grouped_batch(rows[:half]), grouped_batch(rows[half:], half)])
+    out = fitted.transform(grouped_batch(rows), Use()).column(column).to_pylist()
+    expected = by_pandas(rows, column, list(by), strategy)
+    if strategy == "most_frequent":
+        assert out == expected
+    else:
+        np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_unseen_group_and_a_missing_one_get_the_value_of_all_rows() -> None:
+    rows = [{**WHOLE_ROW, "x": 1.0}, {**WHOLE_ROW, "x": 3.0}, {**WHOLE_ROW, "g": "b", "x": 11.0}]
+    fitted = fit_step(Impute("x", "mean", by="g"), GROUPED, [grouped_batch(rows)])
+    new = [{**WHOLE_ROW, "g": group, "x": None} for group in ("a", "b", "new", None)]
+    assert fitted.transform(grouped_batch(new), Use()).column("x").to_pylist() == [2.0, 11.0, 5.0, 5.0]
+
+
+def test_the_columns_that_are_grouped_by_are_left_alone() -> None:
+    step = Impute("numeric", "mean", by="h")
+    assert set(step.touches(GROUPED).writes) == {"x", "n"}
+    assert set(step.touches(GROUPED).reads) == {"x", "n", "h"}
+
+
+def test_too_many_groups_are_refused_with_a_remedy() -> None:
+    rows = [{**WHOLE_ROW, "g": f"{i}"} for i in range(1001)]
+    with pytest.raises(DataError, match=r"too many groups(?s:.)*at most 1,000(?s:.)*fewer columns"):
+        fit_step(Impute("x", "median", by="g"), GROUPED, [grouped_batch(rows)])
+    fit_step(Impute("x", "mean", by="g"), GROUPED, [grouped_batch(rows)])
+    with pytest.raises(DataError, match="too many groups"):
+        one, other = (GroupedFrequencies(["g"], "color", most=600) for _ in range(2))
+        one.update(grouped_batch(rows[:600]))
+        other.update(grouped_batch(rows[600:]))
+        one.merge(other)
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [(("nope",), "no such column"), (("label",), "not a column to group by"), (("x",), "no column is met")],
+)
+def test_columns_that_can_not_be_grouped_by_are_refused(by: tuple[str, ...], words: str) -> None:
+    with pytest.raises(SchemaError, match=words):
+        Impute("x", "mean", by=by).touches(GROUPED)
+
+
+@pytest.mark.parametrize("by", [("g", "g"), (1,)])
+def test_what_is_not_columns_to_group_by_is_refused(by: Any) -> None:
+    with pytest.raises(UsageError, match="impute: by"):
+        Impute("x", by=by)
+    with pytest.raises(UsageError, match="the same in every group"):
+        Impute("x", "constant", 1, by="g")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.none() | st.floats(-100, 100, allow_subnormal=False), max_size=20))
+def test_indicators_agree_with_scikit_learn(values: list[float | None]) -> None:
+    values = [*values, None, 3.0]
+    array = np.array([np.nan if value is None else value for value in values])[:, None]
+    expected = SimpleImputer(strategy="mean", add_indicator=True).fit_transform(array)
+    fitted = fit_step(Impute("x", "mean", indicator=True), NUMBER, [batch_of(NUMBER, {"x": values})])
+    out = fitted.transform(batch_of(NUMBER, {"x": values}), Use())
+    assert out.columns.schema.names == ["x", "x_missing"]
+    np.testing.assert_allclose(out.column("x").to_numpy(), expected[:, 0], rtol=1e-12, atol=1e-12)
+    assert out.column("x_missing").to_pylist() == (expected[:, 1] == 1).tolist()
+
+
+def test_an_indicator_whose_name_is_taken_is_refused() -> None:
+    schema = NUMBER.put(Field("x_missing", pa.bool_(), Role.boolean))
+    with pytest.raises(SchemaError, match=r"the indicator's column is there already(?s:.)*'x_missing'"):
+        Impute("x", indicator=True).touches(schema)
+    with pytest.raises(UsageError, match="impute: indicator"):
+        Impute("x", indicator="yes")  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from penstock.engine import Engine, Station, Task, Transform
 from penstock.errors import DataError, UsageError
 from penstock.jobs.predict import predictor, require
 from penstock.model import Target
+from penstock.relational import done_for
 from penstock.schema import Role
 from penstock.source import Source
 from penstock.statistic import Statistic
@@ -104,6 +105,7 @@ def evaluate(
     rows: Transform | None = None,
     row_columns: Sequence[str] = (),
     asked: Judging = Judging(),
+    relate: bool = True,
 ) -> Evaluation:
     """Judge a model on labelled rows, read with the roles of the training.
 
@@ -115,6 +117,7 @@ def evaluate(
         rows: which rows count; None for all.
         row_columns: the columns that ``rows`` reads.
         asked: what is to be told beside the metrics.
+        relate: whether the pipeline's relational work is to be done first; false where it was.
 
     Raises:
         SchemaError: the target, a feature or a column to slice by is not there.
@@ -122,6 +125,18 @@ def evaluate(
         UsageError: what is asked does not fit the task.
     """
     began = time.monotonic()
+    if relate:
+        with done_for(source, saved.config.data, saved.steps.incoming, engine) as laid:
+            return evaluate(
+                laid,
+                saved,
+                engine=engine,
+                max_rejected=max_rejected,
+                rows=rows,
+                row_columns=row_columns,
+                asked=asked,
+                relate=False,
+            )
     if saved.target is None:
         raise UsageError("the saved pipeline has no model", expected="one that was trained", remedy="penstock train")
     target = saved.target

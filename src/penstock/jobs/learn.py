@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,9 +15,11 @@ from penstock.config import PipelineConfig
 from penstock.engine import Engine, Listener, Transform
 from penstock.errors import DataError, ResourceError
 from penstock.fitting import Fit, fit_steps
+from penstock.inference import infer_task
+from penstock.keeping import KeptSource
 from penstock.materialize import lay_down
 from penstock.model import Model, Target, TaskName
-from penstock.resources import show_bytes
+from penstock.resources import held, show_bytes
 from penstock.schema import Schema
 from penstock.sink import Receipt
 from penstock.source import Note, Source
@@ -58,7 +61,7 @@ class Learning:
         max_rejected: the share of rows above which a pass is stopped.
     """
 
-    source: Source
+    source: KeptSource
     config: PipelineConfig
     task: TaskName
     splitting: Splitting
@@ -126,7 +129,7 @@ class Learning:
         rows = (*self.training_rows(), *more_rows)
         extra = (RowCount(column), *(() if self.task == "regression" else (Frequencies(column),)))
         weight = self.config.weight
-        held = self.config.holdout if start is None else start
+        latest = self.config.holdout if start is None else start
         fit = fit_steps(
             self.config.steps,
             self.source,
@@ -154,7 +157,7 @@ class Learning:
             self.source,
             tuple(dict.fromkeys((*chain.inputs, *self.beside))),
             Then((*rows, *((sample,) if sample else ()))),
-            Learnable(chain, target, features.names, self.config.seed, weight, self.splitting, held),
+            Learnable(chain, target, features.names, self.config.seed, weight, self.splitting, latest),
             features,
             engine=self.engine,
             listener=self.listener,
@@ -162,6 +165,8 @@ class Learning:
             rejected=rejected,
             max_rejected=self.max_rejected,
         )
+        if held() + model.memory_needed(data.rows, features, target) > self.engine.resources.memory:
+            self.source.forget()  # blocks kept for another scan make room
         fitted = model.train(data)
         return Learned(Member(fit.steps, fitted), target, receipts, data.rows)
 
@@ -239,3 +244,23 @@ def _features(fit: Fit, column: str) -> Schema:
             remedy="give a column a role that can be learned from: roles: {NAME: category}",
         )
     return schema.select(usable)
+
+
+def task_of(source: Source, column: str) -> tuple[TaskName, str]:
+    """What kind of task a target sets, by its first 100,000 rows, and why.
+
+    Raises:
+        DataError: there are no rows.
+    """
+    values: list[Any] = []
+    rows = 0
+    for chunk in source.chunks():
+        for batch in source.read(chunk, (column,)):
+            array = batch.column(column)
+            rows += len(array)
+            values += array.unique().drop_null().to_pylist()
+        if rows >= 100_000 or len(set(values)) > MOST_CLASSES:
+            break
+    if not rows:
+        raise DataError("there are no rows to learn from", expected="at least two rows", got="none that could be read")
+    return infer_task(source.schema[column], sorted(set(values)), rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from penstock.fusion import Chain
 from penstock.jobs.contributions import Contributions, names_of, refuse_taken
 from penstock.jobs.publish import absolute, publish, summary_of
 from penstock.model import PREDICTION, Target
+from penstock.relational import related
 from penstock.run import Run, digest_of, inputs_of
 from penstock.schema import Field, Role, Schema
 from penstock.sinks.parts import format_of
@@ -88,11 +90,14 @@ class Predictor(Transform):
         return tuple(dict.fromkeys((*(name for chain in self.chains for name in chain.inputs), *self.keep)))
 
 
-def predictor(saved: Saved, source: Source, keep: Mapping[str, str], resources: Resources) -> Predictor:
-    """A predictor for the rows of a source.
+def inner_threads(source: Source, resources: Resources) -> int:
+    """The threads of a model: blocks are predicted side by side, a core each; a source of a single chunk has too few
+    of them, and its model gets all cores."""
+    return resources.cores if len(list(islice(source.chunks(), 2))) < 2 else 1
 
-    Blocks are predicted side by side, a core each; a source of a single chunk has too few of them, and its model
-    gets all cores.
+
+def predictor(saved: Saved, source: Source, keep: Mapping[str, str], resources: Resources | None) -> Predictor:
+    """A predictor for the rows of a source; without resources, of a source whose chunks are not known yet.
 
     Raises:
         UsageError: the artifact has no model; a column to keep would be doubled.
@@ -102,8 +107,7 @@ def predictor(saved: Saved, source: Source, keep: Mapping[str, str], resources: 
         raise UsageError("the saved pipeline has no model", expected="one that was trained", remedy="penstock train")
     use = Use("predict", saved.config.seed)
     chains = tuple(member.steps.chain(use, member.model.features.names) for member in saved.members)
-    single = len(list(islice(source.chunks(), 2))) < 2
-    threads = resources.cores if single else 1
+    threads = 1 if resources is None else inner_threads(source, resources)
     found = Predictor(chains, saved.members, saved.target, saved.decision, dict(keep), threads)
     require(source.schema, [name for name in found.inputs if name not in keep], "the model was trained with it")
     require(source.schema, tuple(keep), "it is to be kept")
@@ -156,7 +160,8 @@ def predict(
     """
     began = time.monotonic()
     format_of(absolute(to))
-    predicts = predictor(saved, source, {name: name for name in keep}, engine.resources)
+    source = related(source, saved.config.data, saved.steps.incoming)
+    predicts = predictor(saved, source, {name: name for name in keep}, None)
     schema = source.schema.select(keep).put(*predicts.target.prediction_fields)
     if explain:
         told = Contributions.of(saved)
@@ -174,7 +179,10 @@ def predict(
     with Run(absolute(to), identity, engine.resources, restart=restart) as run:
         if run.committed:
             return summary_of(run, "predict", 0.0, already=True)
-        return publish(
+        relations = run.folder / "relations"
+        source = source.laid_down(relations, engine.resources, engine.listener)
+        predicts = replace(predicts, threads=inner_threads(source, engine.resources))
+        done = publish(
             run,
             source,
             predicts,
@@ -185,3 +193,5 @@ def predict(
             max_rejected=max_rejected,
             began=began,
         )
+        shutil.rmtree(relations, ignore_errors=True)
+        return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from penstock import artifact
 from penstock.config import PipelineConfig, dump_config
 from penstock.engine import Engine, Listener
 from penstock.fitting import fit_steps
+from penstock.jobs.audit import audit
 from penstock.jobs.publish import absolute, publish, summary_of
 from penstock.keeping import KeptSource
 from penstock.pipeline import FittedSteps
+from penstock.relational import related
 from penstock.run import Run, digest_of, inputs_of
 from penstock.schema import Role
 from penstock.sinks.parts import format_of
@@ -29,8 +32,9 @@ def prepare(
     listener: Listener,
     max_rejected: float | None,
     restart: bool = False,
+    audit_to: Path | None = None,
 ) -> Summary:
-    """Fit the steps of ``config`` to a source, and write its rows through them.
+    """Fit the steps of ``config`` to a source, and write its rows through them; every changed cell to ``audit_to``.
 
     The fitted steps are kept in the run's folder (``fitted``): a job that goes on does not fit again.
 
@@ -41,6 +45,7 @@ def prepare(
     """
     began = time.monotonic()
     format_of(absolute(to))
+    source = related(source, config.data)
     if config.target is not None and config.target in source.schema:
         source = source.with_roles({config.target: Role.target})
     identity = {
@@ -52,10 +57,13 @@ def prepare(
     with Run(absolute(to), identity, engine.resources, restart=restart) as run:
         if run.committed:
             return summary_of(run, "prepare", 0.0, already=True)
-        source = KeptSource(source, engine.resources.memory)
+        relations = run.folder / "relations"
+        source = KeptSource(source.laid_down(relations, engine.resources, listener), engine.resources.memory)
         fitted = _fitted(run, source, config, engine=engine, listener=listener, max_rejected=max_rejected)
         chain = fitted.chain(Use("train", config.seed))
-        return publish(
+        if audit_to is not None:
+            audit(source, fitted, config, engine=engine, to=audit_to, restart=restart)
+        done = publish(
             run,
             source,
             chain,
@@ -66,6 +74,8 @@ def prepare(
             max_rejected=max_rejected,
             began=began,
         )
+        shutil.rmtree(relations, ignore_errors=True)
+        return done
 
 
 def _fitted(

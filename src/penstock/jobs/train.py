@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,27 +14,28 @@ from penstock import artifact
 from penstock.artifact import Saved
 from penstock.config import PipelineConfig, dump_config
 from penstock.durable import replace_folder
-from penstock.engine import Engine, Listener, Station, Task, Transform
-from penstock.errors import DataError, SchemaError, UsageError
-from penstock.inference import infer_task
+from penstock.engine import Engine, Listener, Transform
+from penstock.errors import DataError, MissingExtra, ResourceError, SchemaError, UsageError
+from penstock.jobs.audit import audit
 from penstock.jobs.choose import Chosen, choose
 from penstock.jobs.evaluate import evaluate
 from penstock.jobs.explain import ROWS, explain
-from penstock.jobs.learn import MOST_CLASSES, Learned, Learning
+from penstock.jobs.learn import Learned, Learning, task_of
 from penstock.jobs.predict import require
+from penstock.jobs.profile import Profile, profile
 from penstock.keeping import KeptSource
 from penstock.model import Auto, Model
+from penstock.relational import related
+from penstock.report.document import of_folder, write_page
 from penstock.resources import held
 from penstock.run import Run, digest_of, inputs_of
 from penstock.schema import Role
 from penstock.sink import Receipt, ledger
 from penstock.source import Note, Source
-from penstock.statistic import Statistic
-from penstock.statistics.count import Count as RowCount
-from penstock.statistics.histogram import Histogram
 from penstock.summary import Evaluation, total
 from penstock.target import HASH, LABEL, WEIGHT, Splitting
 
+MOST_WARNINGS = 8
 _LEAST_EXPLAINED, _MOST_EXPLAINED = 100, 8_000
 
 
@@ -64,6 +66,9 @@ def train(
     rejected: Path,
     test: Source | None = None,
     max_rejected: float | None = None,
+    relations: Path | None = None,
+    audit_to: Path | None = None,
+    restart: bool = False,
 ) -> Trained:
     """Fit ``config`` to a source.
 
@@ -76,6 +81,10 @@ def train(
         rejected: where the rejected rows are written.
         test: rows to judge the model on; where there are none, the held-out rows are.
         max_rejected: the share of rows above which a pass is stopped.
+        relations: where relational work is laid down for sources that have theirs after them already; None where the
+            definition's is still to be put after them.
+        audit_to: where every cell that the cleaning changed is written.
+        restart: whether what is at ``audit_to`` may be replaced.
 
     Raises:
         UsageError: the definition lacks a model or a target.
@@ -85,19 +94,25 @@ def train(
     definition, column = _definition(config)
     clock = _Clock()
     base = held()
-    _refuse_missing_columns(source, config)
+    if relations is None:
+        source = related(source, config.data)
+        test = test and related(test, config.data, source.schema)
+    refuse_missing_columns(source, config)
     if test is not None:
         require(test.schema, (column,), "the target, to judge the model on the test rows")
-    source = KeptSource(source.with_roles(roles_of(config)), engine.resources.memory)
-    task, reason = _task_of(source, column)
+    place = relations or folder / "relations"
+    source = source.with_roles(roles_of(config)).laid_down(place / "data", engine.resources, listener)
+    test = test and test.laid_down(place / "test", engine.resources, listener)
+    source = KeptSource(source, engine.resources.memory)
+    task, reason = task_of(source, column)
     listener.said(Note("task", task, reason, "roles: {" + column + ": category} or {" + column + ": number}"))
-    rows, splitting = _look(source, config, engine, listener, max_rejected)
+    seen, splitting = _look(source, test, config, engine=engine, listener=listener, max_rejected=max_rejected)
     clock.lap("look")
     free = engine.resources.memory - base
     job = Learning(source, config, task, splitting, engine, listener, free, max_rejected)
     chosen = Chosen(((definition, 1.0),), ()) if isinstance(definition, Model) else None
     if isinstance(definition, Auto):
-        chosen = choose(job, definition, rows, folder / "candidate")
+        chosen = choose(job, definition, seen.rows, folder / "candidate")
         clock.lap("choose")
     assert chosen is not None
     learned: list[Learned] = []
@@ -106,38 +121,31 @@ def train(
         place = folder / f"member-{number}"
         learned.append(job.learn(model, place, place / "rejected" if number else rejected))
         shutil.rmtree(place, ignore_errors=True)
-    source.forget()
     clock.lap("learn")
-    members = [replace(one.member, weight=weight) for one, (_, weight) in zip(learned, chosen.models, strict=True)]
-    receipts = learned[0].receipts
-    facts: dict[str, Any] = {
-        "rows": learned[0].rows,
-        "scans": members[0].steps.scans,
-        "ledger": {
-            "total": total(ledger(receipts)).to_json(),
-            "steps": [count.to_json() for count in ledger(receipts)],
-        },
-        "inputs": inputs_of(source.fingerprints()),
-        "model": dict(members[0].model.summary),
-    }
-    if chosen.leaderboard:
-        facts["leaderboard"] = list(chosen.leaderboard)
-        facts["members"] = [
-            {"model": member.model.name, "weight": member.weight, "summary": dict(member.model.summary)}
-            for member in members
-        ]
-    first, *others = members
+    facts = _facts(source, seen, learned, chosen)
+    first, *others = [
+        replace(one.member, weight=weight) for one, (_, weight) in zip(learned, chosen.models, strict=True)
+    ]
     saved = Saved(config, first.steps, learned[0].target, first.model, facts, first.weight, tuple(others))
     if saved.decision is not None:
-        _say_threshold(saved, listener)
+        weighted = any(getattr(model, "class_weight", None) is not None for model, _ in chosen.models)
+        _say_threshold(saved, weighted, listener)
+    cleaned = audit(
+        source,
+        first.steps,
+        config,
+        engine=engine,
+        rows=job.training_rows(),
+        row_columns=job.beside,
+        to=audit_to,
+        restart=restart,
+    )
+    source.forget()
+    clock.lap("audit")
     evaluation = _judge(saved, source, test, job=job)
     clock.lap("evaluate")
     if evaluation is not None:
-        facts["evaluation"] = {
-            "on": "test data" if test is not None else _held_out(config),
-            **{name: value for name, value in evaluation.to_json().items() if name not in ("seconds", "mistakes")},
-        }
-        facts["mistakes"] = evaluation.to_json()["mistakes"]
+        facts |= _judged(evaluation, "test data" if test is not None else _held_out(config))
         facts["explanation"] = _explained(saved, source, test, job, evaluation.rows)
         clock.lap("explain")
     timings = {
@@ -145,7 +153,39 @@ def train(
         "seconds": {name: round(value, 3) for name, value in clock.laps.items()},
         "candidates": dict(chosen.seconds),
     }
-    return Trained(replace(saved, facts=facts), receipts, evaluation, timings)
+    return Trained(
+        replace(saved, facts={**facts, **({"cleaning": cleaned} if cleaned else {})}),
+        learned[0].receipts,
+        evaluation,
+        timings,
+    )
+
+
+def _facts(source: Source, seen: Profile, learned: Sequence[Learned], chosen: Chosen) -> dict[str, Any]:
+    """What a pipeline was fitted on, as JSON values."""
+    counts = ledger(learned[0].receipts)
+    facts: dict[str, Any] = {
+        "rows": learned[0].rows,
+        "scans": learned[0].member.steps.scans,
+        "ledger": {"total": total(counts).to_json(), "steps": [count.to_json() for count in counts]},
+        "inputs": inputs_of(source.fingerprints()),
+        "profile": seen.to_json(),
+        "model": dict(learned[0].member.model.summary),
+    }
+    if chosen.leaderboard:
+        facts["leaderboard"] = list(chosen.leaderboard)
+        facts["members"] = [
+            {"model": one.member.model.name, "weight": weight, "summary": dict(one.member.model.summary)}
+            for one, (_, weight) in zip(learned, chosen.models, strict=True)
+        ]
+    return facts
+
+
+def _judged(evaluation: Evaluation, on: str) -> dict[str, Any]:
+    """How well a pipeline did, as JSON values."""
+    told = {name: value for name, value in evaluation.to_json().items() if name != "seconds"}
+    mistakes = told.pop("mistakes")
+    return {"evaluation": {"on": on, **told}, "mistakes": mistakes}
 
 
 def roles_of(config: PipelineConfig) -> dict[str, Role]:
@@ -155,17 +195,29 @@ def roles_of(config: PipelineConfig) -> dict[str, Role]:
 
 
 def _look(
-    source: Source, config: PipelineConfig, engine: Engine, listener: Listener, max_rejected: float | None
-) -> tuple[int, Splitting]:
-    """A first look at all rows: how many there are, and in which order of time."""
-    assert config.target is not None
-    statistics: list[Statistic[Any]] = [RowCount(config.target)]
-    if config.time is not None:
-        statistics.append(Histogram(config.time))
-    columns = tuple(dict.fromkeys(name for statistic in statistics for name in statistic.columns))
-    task = Task("look", source, columns, (Station(None, tuple(statistics)),), max_rejected=max_rejected)
-    found = engine.fold(task).statistics[0]
-    order = found[1].value() if config.time is not None else None
+    source: Source,
+    test: Source | None,
+    config: PipelineConfig,
+    *,
+    engine: Engine,
+    listener: Listener,
+    max_rejected: float | None,
+) -> tuple[Profile, Splitting]:
+    """A first look at all rows: what they are like, how many there are, and in which order of time."""
+    found = profile(
+        source,
+        engine=engine,
+        listener=listener,
+        target=config.target,
+        against=test,
+        on="the test rows",
+        seed=config.seed,
+        max_rejected=max_rejected,
+    )
+    for warning in found.warnings[:MOST_WARNINGS]:
+        if warning["severity"] != "low":
+            listener.said(Note("look at", warning["reason"], "", warning["remedy"]))
+    order = found.value(config.time, "histogram") if config.time is not None else None
     splitting = Splitting(config.group, config.time, order)
     if config.time is not None:
         listener.said(
@@ -175,7 +227,7 @@ def _look(
         listener.said(
             Note("splits", f"by {config.group!r}: rows of one value stay on one side", "group is set", "--group")
         )
-    return int(found[0].value().rows), splitting
+    return found, splitting
 
 
 def _held_out(config: PipelineConfig) -> str:
@@ -185,14 +237,25 @@ def _held_out(config: PipelineConfig) -> str:
     return share + (f" by {config.group}" if config.group is not None else "")
 
 
-def _say_threshold(saved: Saved, listener: Listener) -> None:
+def _report(run: Run, listener: Listener) -> None:
+    """The page of a training, beside its record; the model is there already, and stays whatever becomes of the page."""
+    to = run.folder / "report.html"
+    try:
+        write_page(of_folder(run.destination), to)
+    except (MissingExtra, ResourceError, UsageError) as error:
+        listener.said(Note("report", "none", error.message, error.remedy))
+    else:
+        listener.said(Note("report", str(to), "what a person should see of this training", "penstock report MODEL"))
+
+
+def _say_threshold(saved: Saved, weighted: bool, listener: Listener) -> None:
     decision, target = saved.decision, saved.target
     assert decision is not None and target is not None
     text = "the class of the least expected cost is predicted"
     if decision.threshold is not None:
         text = f"{target.classes[1]!r} is predicted from a probability of {decision.threshold:.4g} on"
     listener.said(Note("decision", text, "costs are given", "costs"))
-    if any(getattr(member.model, "class_weight", None) for member in saved.members):
+    if weighted:
         listener.said(Note("decision", "class weights move the probabilities that costs are weighed by", "", "costs"))
 
 
@@ -206,6 +269,7 @@ def train_to(
     test: Source | None = None,
     max_rejected: float | None = None,
     restart: bool = False,
+    audit_to: Path | None = None,
 ) -> tuple[Saved, Run]:
     """`train`, as a run: the artifact at ``to``, the ledger and the rejected rows in the run's folder beside it.
 
@@ -214,6 +278,8 @@ def train_to(
     Raises:
         RunError: what is at ``to`` belongs to another job.
     """
+    source = related(source, config.data)
+    test = test and related(test, config.data, source.schema)
     identity = {
         "command": "train",
         "config": dump_config(config),
@@ -238,12 +304,17 @@ def train_to(
                 rejected=run.rejected,
                 test=test,
                 max_rejected=max_rejected,
+                relations=run.folder / "relations",
+                audit_to=audit_to,
+                restart=restart,
             )
             artifact.save(trained.saved, run.parts)
             run.adopt(trained.receipts)
             shutil.rmtree(work)
+            shutil.rmtree(run.folder / "relations", ignore_errors=True)
             timings = trained.timings
         run.commit(lambda: replace_folder(run.parts, run.destination), {"command": "train", **timings})
+        _report(run, listener)
         return artifact.load(run.destination), run
 
 
@@ -266,7 +337,13 @@ def _definition(config: PipelineConfig) -> tuple[Model | Auto, str]:
     return config.model, config.target
 
 
-def _refuse_missing_columns(source: Source, config: PipelineConfig) -> None:
+def refuse_missing_columns(source: Source, config: PipelineConfig) -> None:
+    """Refuse a definition that names columns which are not there, or which can't play the part.
+
+    Raises:
+        SchemaError: a column is not there, or its values are of another kind.
+        UsageError: a column plays two parts.
+    """
     taken = {LABEL, HASH, WEIGHT} & set(source.schema.names)
     if taken:
         raise SchemaError("a column has a name that is taken", got=repr(taken.pop()), remedy="rename it in the data")
@@ -308,23 +385,8 @@ def _refuse_missing_columns(source: Source, config: PipelineConfig) -> None:
         )
 
 
-def _task_of(source: Source, column: str) -> tuple[Any, str]:
-    values: list[Any] = []
-    rows = 0
-    for chunk in source.chunks():
-        for batch in source.read(chunk, (column,)):
-            array = batch.column(column)
-            rows += len(array)
-            values += array.unique().drop_null().to_pylist()
-        if rows >= 100_000 or len(set(values)) > MOST_CLASSES:
-            break
-    if not rows:
-        raise DataError("there are no rows to learn from", expected="at least two rows", got="none that could be read")
-    return infer_task(source.schema[column], sorted(set(values)), rows)
-
-
 def _explained(saved: Saved, source: Source, test: Source | None, job: Learning, rows: int) -> dict[str, Any]:
-    """What the model leans on, by a sample of the rows that it was judged on: fewer rows where there are more columns."""
+    """What the model leans on, by a sample of the rows that it was judged on: fewer of them for more columns."""
     columns = {name for member in saved.members for name in member.steps.incoming.names}
     sample = max(_LEAST_EXPLAINED, min(ROWS, _MOST_EXPLAINED // max(len(columns), 1)))
     limits = () if test is not None else (job.portion("holdout", 0.0, job.config.holdout),)
@@ -344,7 +406,15 @@ def _judge(saved: Saved, source: Source, test: Source | None, *, job: Learning) 
         rows = job.portion("holdout", 0.0, job.config.holdout)
         beside = job.splitting.columns
     try:
-        return evaluate(test or source, saved, engine=job.engine, max_rejected=None, rows=rows, row_columns=beside)
+        return evaluate(
+            test or source,
+            saved,
+            engine=job.engine,
+            max_rejected=None,
+            rows=rows,
+            row_columns=beside,
+            relate=False,
+        )
     except DataError as error:
         job.listener.said(Note("evaluation", "none: the model could not be judged", str(error)))
         return None

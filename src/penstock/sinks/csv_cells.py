@@ -1,7 +1,7 @@
 """What is written into a cell of a CSV file: text that a spreadsheet can't take for a formula, and lists as JSON.
 
 A helper of sinks. Spreadsheets run a cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return; such
-a text gets an apostrophe before it, as OWASP advises ("CSV injection"). A plain number is no formula, and stays as it is.
+a text gets an apostrophe before it, as OWASP advises ("CSV injection"). A plain number is none, and stays as it is.
 """
 
 from __future__ import annotations

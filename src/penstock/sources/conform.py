@@ -23,6 +23,10 @@ STEP = "read"
 """The step that rows are rejected in and counted under."""
 
 _MICROSECONDS = pa.timestamp("us")
+_SECONDS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_DAY = 86_400
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+"""Of the years 1 to 9999 of the calendar, from 1970-01-01 [days]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def conform(values: pa.Array, wanted: Wanted) -> Conformed:
 
     Floats: NaN becomes null; an infinite value is a fault, unless "inf" means "no value". Whole numbers beyond 2^53
     are faults as numbers, since float64 would round them. Decimals are rounded to float64. Times of day and durations
-    are seconds. Times with a zone become UTC; nanoseconds are cut to microseconds.
+    are seconds. Times with a zone become UTC; nanoseconds are cut to microseconds. The items of lists become text.
 
     Raises:
         TypeError: there is no way from the one type to the other; see `can_conform`.
@@ -83,6 +87,8 @@ def conform(values: pa.Array, wanted: Wanted) -> Conformed:
         return Conformed(pa.nulls(len(values), wanted.type))
     if is_text(values.type):
         return _text(values, wanted)
+    if is_list(values.type):
+        return _list(values, wanted)
     if pa.types.is_floating(wanted.type):
         return _number(values, wanted)
     if pa.types.is_timestamp(wanted.type):
@@ -95,6 +101,13 @@ def is_text(of: pa.DataType) -> bool:
     return bool(pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of))
 
 
+def is_list(of: pa.DataType) -> bool:
+    """Whether a type holds lists of any length or of one."""
+    types = pa.types
+    views = types.is_list_view(of) or types.is_large_list_view(of)
+    return bool(types.is_list(of) or types.is_large_list(of) or types.is_fixed_size_list(of) or views)
+
+
 def can_conform(of: pa.DataType, wanted: pa.DataType) -> bool:
     """Whether values of a type can become another."""
     types = pa.types
@@ -102,8 +115,13 @@ def can_conform(of: pa.DataType, wanted: pa.DataType) -> bool:
         return can_conform(of.value_type, wanted)
     if isinstance(of, pa.BaseExtensionType):
         return can_conform(of.storage_type, wanted)
-    if types.is_null(of) or is_text(of):
+    if types.is_null(of):
         return True
+    if is_list(of):
+        single = not is_list(of.value_type) and can_conform(of.value_type, pa.string())
+        return single and (types.is_list(wanted) or types.is_string(wanted))
+    if is_text(of):
+        return not types.is_list(wanted)
     numeric = types.is_integer(of) or types.is_floating(of) or types.is_decimal(of)
     clock = types.is_time(of) or types.is_duration(of)
     day = types.is_timestamp(of) or types.is_date(of)
@@ -160,18 +178,45 @@ def finite(values: pa.Array, missing: frozenset[str] = frozenset()) -> Conformed
 _EMPTY = np.empty(0, np.float64)
 
 
+def _list(values: pa.Array, wanted: Wanted) -> Conformed:
+    """Lists of texts; as text, where that is wanted: ``[a, b]``."""
+    lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
+    items = pc.list_flatten(values)
+    if pa.types.is_floating(items.type):
+        items = pc.if_else(pc.is_nan(items), pa.scalar(None, items.type), items)
+    texts = conform(items, Wanted(pa.string(), Role.text, wanted.missing))
+    ends = np.append(0, np.cumsum(lengths, dtype=np.int64)).astype(np.int32)
+    faults: tuple[Fault, ...] = ()
+    for fault in texts.faults:
+        bad = np.zeros(len(values), np.bool_)
+        bad[np.repeat(np.arange(len(values)), lengths)[fault.bad]] = True
+        faults = (*faults, Fault(bad, fault.code, fault.reason))
+    absent = values.is_null()
+    if not pa.types.is_string(wanted.type):
+        return Conformed(pa.ListArray.from_arrays(pa.array(ends), texts.values, mask=absent), faults)
+    shown = pa.ListArray.from_arrays(pa.array(ends), pc.fill_null(texts.values, "null"))
+    joined = pc.binary_join_element_wise("[", pc.binary_join(shown, ", "), "]", "")
+    return Conformed(pc.if_else(absent, pa.scalar(None, pa.string()), joined), faults)
+
+
 def _time(values: pa.Array) -> Conformed:
+    """Times of the years 1 to 9999: beyond them stand a database's infinities, and nothing that has a calendar."""
     of = values.type
     if pa.types.is_timestamp(of) and of.tz is not None:
         values = values.cast(pa.timestamp(of.unit))
-    try:
-        return Conformed(pc.cast(values, _MICROSECONDS, safe=pa.types.is_timestamp(of) and of.unit in ("s", "ms")))
-    except pa.ArrowInvalid:
-        scale = {"s": 10**6, "ms": 10**3}[of.unit]
-        far = pc.greater(pc.abs(values.cast(pa.int64())), (2**63 - 1) // scale)
+    days = pa.types.is_date32(of)
+    second = _SECONDS[of.unit] if pa.types.is_timestamp(of) else 1000
+    first, last = (_FIRST_DAY, _LAST_DAY) if days else (_FIRST_DAY * _DAY * second, (_LAST_DAY + 1) * _DAY * second - 1)
+    counts = values.cast(pa.int32()).cast(pa.int64()) if days else values.cast(pa.int64())
+    # As integers of Python: nanoseconds of the year 1 are beyond 64 bits.
+    least, most = (end.as_py() for end in pc.min_max(counts).values())
+    faults: tuple[Fault, ...] = ()
+    if least is not None and (least < first or most > last):
+        far = pc.or_(pc.less(counts, max(first, -(2**63))), pc.greater(counts, min(last, 2**63 - 1)))
         bad = _mask(pc.fill_null(far, False))
-        near = pc.if_else(pa.array(bad), pa.scalar(None, of), values)
-        return Conformed(near.cast(_MICROSECONDS), (Fault(bad, "too_large", "a time out of the range of 64 bits"),))
+        faults = (Fault(bad, "too_large", "a time outside the years 1 to 9999"),)
+        values = pc.if_else(pa.array(bad), pa.scalar(None, values.type), values)
+    return Conformed(pc.cast(values, _MICROSECONDS, safe=False), faults)
 
 
 def _categories(values: pa.DictionaryArray, wanted: Wanted) -> Conformed:

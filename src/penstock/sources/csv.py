@@ -8,69 +8,38 @@ files are read, the same each time.
 from __future__ import annotations
 
 import copy
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from penstock.batch import Batch, Count, RowKeys
-from penstock.errors import DataError
+from penstock.batch import Batch, Count, RowKeys, record_batch
+from penstock.errors import SchemaError
 from penstock.inference import Inferred, make_schema, role_note
 from penstock.schema import Role, Schema
 from penstock.source import Chunk, Fingerprint, ReadOptions, Source
+from penstock.sources.columns import FolderColumns, repeated
 from penstock.sources.conform import STEP, RejectedRow, Wanted, rejected_table
-from penstock.sources.csv_block import Layout, read_block
+from penstock.sources.csv_block import Block, Layout, read_block
 from penstock.sources.csv_dialect import MISSING
 from penstock.sources.csv_open import Opened, open_files
-from penstock.sources.csv_plan import blocks_of, chunks_of
 from penstock.sources.csv_sample import Sample, take_sample
-from penstock.sources.files import DataFiles, Limits
+from penstock.sources.csv_types import TextColumn
+from penstock.sources.files import DataFile, DataFiles, Limits
 from penstock.sources.spool import SpoolFolder
-
-
-class GrowingPlan:
-    """Chunks that are found one after the other and remembered; the same for all who ask, from any thread."""
-
-    def __init__(self, make: Callable[[], Iterator[Chunk]]) -> None:
-        self._source = make()
-        self._chunks: list[Chunk] = []
-        self._complete = False
-        self._failure: DataError | None = None
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> Iterator[Chunk]:
-        index = 0
-        while (chunk := self._get(index)) is not None:
-            yield chunk
-            index += 1
-
-    def _get(self, index: int) -> Chunk | None:
-        with self._lock:
-            if index == len(self._chunks) and not self._complete:
-                if self._failure is not None:
-                    raise self._failure
-                try:
-                    chunk = next(self._source, None)
-                except DataError as error:
-                    self._failure = error
-                    raise
-                if chunk is None:
-                    self._complete = True
-                else:
-                    self._chunks.append(chunk)
-            return self._chunks[index] if index < len(self._chunks) else None
+from penstock.sources.text_plan import TextPlan
 
 
 class CsvSource(Source):
     """CSV, TSV and other delimited text, plain or compressed (.gz, .zst, .zip), in any usual encoding.
 
     Every record is a row or a reject; empty lines are no records. Blanks around cells are stripped. Compressed files
-    and those that are not UTF-8 are spooled, decompressed, in a temporary folder until `close`.
+    and those that are not UTF-8 are spooled, decompressed, in a temporary folder until `close`. Columns of several
+    files are matched by their names; one that a file lacks is null there.
 
     Raises:
         SourceError: a file has no record, or can't be decompressed.
-        SchemaError: columns are doubled, or not those of the first file.
+        SchemaError: columns are doubled, or a file has none of those of the first one.
         UsageError: an option is not one of those that exist.
     """
 
@@ -82,19 +51,27 @@ class CsvSource(Source):
         self._folder = SpoolFolder()
         self._opened: Opened = open_files(files, options, self._missing, self._folder, self._limits)
         sample: Sample = take_sample(self._opened, self._missing, options.sample_rows, self._limits)
-        self._columns = sample.columns
-        self._cell_bytes = sample.cell_bytes
+        self._folders = FolderColumns(tuple(files))
+        self._names = self._folders.added(self._opened.names)
+        folders = {name: TextColumn(inferred) for name, inferred in self._folders.inferred.items()}
+        self._columns = {**sample.columns, **folders}
+        self._cell_bytes = {**sample.cell_bytes, **dict.fromkeys(folders, 8.0)}
         self._row_bytes = sample.row_bytes
         self.reading = repr((self._opened.dialect, sorted(self._missing), self._limits))
-        self._notes = (*files.notes, *self._opened.notes, *sample.notes)
-        self._plan = GrowingPlan(lambda: chunks_of(self._blocks(), self._limits, self._weight))
+        said = self._folders.notes(self._opened.names)
+        self._notes = (*files.notes, *self._opened.notes, *sample.notes, *said)
+        begins = [(beginning.start, beginning.line) for beginning in self._opened.beginnings]
+        opened = self._opened
+        self._plan = TextPlan(files, opened.texts, begins, opened.dialect, limits=self._limits, weight=self._weight)
         self._set_roles(options.roles)
 
     def _set_roles(self, roles: Mapping[str, Role]) -> None:
-        names = self._opened.names
+        names = self._names
         inferred: dict[str, Inferred] = {name: self._columns[name].inferred for name in names}
         self._roles = dict(roles)
         self.schema = make_schema(names, inferred, roles, text=frozenset(names))
+        refuse_lists(self.schema, self._files[0])
+        self._constants = self._folders.values(self.schema)
         self._wanted = {
             field.name: Wanted(
                 field.type,
@@ -121,9 +98,7 @@ class CsvSource(Source):
     @property
     def planned_nbytes(self) -> int | None:
         """Of all chunks together; unknown for compressed files, whose size says little [bytes]."""
-        if any(file.compression for file in self._files):
-            return None
-        return self._weight(self.nbytes)
+        return self._plan.nbytes
 
     @property
     def block_nbytes(self) -> int:
@@ -158,16 +133,6 @@ class CsvSource(Source):
     def _weight(self, nbytes: int) -> int:
         return int(nbytes * self._typed_bytes() / self._row_bytes)
 
-    def _blocks(self) -> Iterator[dict[str, Any]]:
-        for index, beginning in enumerate(self._opened.beginnings):
-            file = self._files[index]
-            file.check()
-            text = self._opened.texts[index]
-            for block in blocks_of(text, beginning.start, beginning.line, self._opened.dialect, self._limits):
-                yield {"file": index, **block}
-            text.release()
-            file.check()
-
     def chunks(self) -> Iterator[Chunk]:
         """The plan; it grows as the files are read, and is remembered.
 
@@ -188,29 +153,28 @@ class CsvSource(Source):
         """
         asked = self.schema if columns is None else self.schema.select(columns)
         layouts: dict[int, Layout] = {}
-        last = -1
-        for part in chunk.parts:
-            index = int(part["file"])
-            if index != last:
-                if last >= 0:
-                    self._files[last].check()
-                self._files[index].check()
-                last = index
+        for index, part in self._plan.parts(chunk):
             if index not in layouts:
                 layouts[index] = self._layout(index, asked)
             yield self._batch(index, part, layouts[index], asked)
-        if last >= 0:
-            self._files[last].check()
 
     def _layout(self, index: int, asked: Schema) -> Layout:
         """What is parsed: what is asked for, and whatever might have a bad cell, since which rows are rejected must not
         depend on what is asked for."""
+        own = self._opened.beginnings[index].names
         wanted = {
             name: wanted
             for name, wanted in self._wanted.items()
-            if name in asked or not pa.types.is_string(wanted.type)
+            if name in own and name not in self._constants and (name in asked or not pa.types.is_string(wanted.type))
         }
-        return Layout(self._opened.dialect, self._opened.beginnings[index].names, wanted, self._missing)
+        return Layout(self._opened.dialect, own, wanted, self._missing)
+
+    def _column(self, name: str, index: int, block: Block) -> pa.Array:
+        """One column of a block of a file: as it was read, or from its folder's name, or null."""
+        if name in self._constants:
+            return repeated(self._constants[name], index, block.count)
+        values = block.columns.get(name)
+        return pa.nulls(block.count, self.schema[name].type) if values is None else values
 
     def _batch(self, index: int, part: Mapping[str, Any], layout: Layout, asked: Schema) -> Batch:
         file = self._files[index]
@@ -219,8 +183,8 @@ class CsvSource(Source):
         keys = RowKeys.span(file.key, first, part["rows"])
         if block.rows is not None:
             keys = keys.take(block.rows)
-        arrays = [block.columns[name] for name in asked.names]
-        columns = pa.RecordBatch.from_arrays(arrays, names=list(asked.names)) if arrays else _no_columns(block.count)
+        arrays = [self._column(name, index, block) for name in asked.names]
+        columns = record_batch(arrays, asked.names, block.count)
         rejected = rejected_table(
             file.key,
             (RejectedRow(first + row.row, row.line, row.verdict, row.value, row.record) for row in block.rejected),
@@ -229,5 +193,18 @@ class CsvSource(Source):
         return Batch(columns, keys, rejected, (count,))
 
 
-def _no_columns(rows: int) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.nulls(rows)], names=["none"]).select([])
+def refuse_lists(schema: Schema, file: DataFile) -> None:
+    """See that no column of text is to be lists.
+
+    Raises:
+        SchemaError: one is.
+    """
+    for field in schema:
+        if pa.types.is_list(field.type):
+            raise SchemaError(
+                f"column {field.name!r} can't be a list",
+                where=str(file.path),
+                expected="a role for single values",
+                got="text",
+                remedy="read it as text, and split it in a step",
+            )

@@ -29,7 +29,7 @@ Fetch: TypeAlias = Callable[[int, int], bytes]
 Part: TypeAlias = Mapping[str, Any]
 
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
-_REASONS = {
+REASONS = {
     UNCLOSED: "a quote is never closed; only its first line is rejected",
     TOO_LONG: "the record is longer than 16 MiB",
     "bad_encoding": "not UTF-8; if all of the file has another encoding, name it",
@@ -57,7 +57,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
+class Segment:
     """Bytes of whole records, at their place in the file."""
 
     place: int
@@ -92,33 +92,41 @@ def read_block(fetch: Fetch, part: Part, layout: Layout, where: str) -> Block:
     Raises:
         SourceError: what is there is not what the plan says.
     """
-    segments = _segments(fetch, part)
-    whole = len(segments) == 1 and not part.get("cut") and _is_clean(segments[0].data)
-    records = None if whole else _Records(fetch, part, segments, layout)
+    segments = segments_of(fetch, part)
+    whole = len(segments) == 1 and not part.get("cut") and is_clean(segments[0].data)
+    records = None if whole else BlockRecords(fetch, part, segments, layout.dialect)
     early = {} if records is None else records.bad()
     data = segments[0].data if records is None else records.without(early)
     parsed = _parse(data, part["rows"] - len(early), layout)
     good = parsed.table.num_rows
     if good + len(parsed.ragged) + len(early) != part["rows"]:
-        raise SourceError(
-            "a block does not hold the records that were planned",
-            where=where,
-            expected=f"{part['rows']} records from byte {part['start']} to {part['stop']}",
-            got=str(good + len(parsed.ragged) + len(early)),
-            remedy="see that nothing writes to the file, and start anew",
-        )
+        raise _other_count(part, where, good + len(parsed.ragged) + len(early))
     columns, verdicts = _decode(parsed.table, layout)
     if not early and not parsed.ragged and not verdicts.rows:
         return Block(columns, good)
-    records = records or _Records(fetch, part, segments, layout)
+    records = records or BlockRecords(fetch, part, segments, layout.dialect)
     rows, kept, rejected = _settle(layout, records, early, parsed, verdicts)
     mask = pa.array(kept)
     return Block({name: column.filter(mask) for name, column in columns.items()}, int(kept.sum()), rows[kept], rejected)
 
 
-def _segments(fetch: Fetch, part: Part) -> list[_Segment]:
-    """The bytes between the records that are cut off."""
-    found: list[_Segment] = []
+def _other_count(part: Part, where: str, count: int) -> SourceError:
+    return SourceError(
+        "a block does not hold the records that were planned",
+        where=where,
+        expected=f"{part['rows']} records from byte {part['start']} to {part['stop']}",
+        got=str(count),
+        remedy="see that nothing writes to the file, and start anew",
+    )
+
+
+def segments_of(fetch: Fetch, part: Part) -> list[Segment]:
+    """The bytes between the records that are cut off.
+
+    Raises:
+        SourceError: the file is shorter than it was.
+    """
+    found: list[Segment] = []
     place = int(part["start"])
     for start, stop, _ in [*part.get("cut", ()), (part["stop"], part["stop"], "")]:
         if start > place:
@@ -127,12 +135,12 @@ def _segments(fetch: Fetch, part: Part) -> list[_Segment]:
                 raise SourceError(
                     "the file ends too early", expected=f"{part['stop']} bytes", got=f"{place + len(data)}"
                 )
-            found.append(_Segment(place, data))
+            found.append(Segment(place, data))
         place = stop
-    return found or [_Segment(place, b"")]
+    return found or [Segment(place, b"")]
 
 
-def _is_clean(data: bytes) -> bool:
+def is_clean(data: bytes) -> bool:
     """Whether all of it is text."""
     return b"\0" not in data and (data.isascii() or _is_utf_8(data))
 
@@ -146,10 +154,10 @@ def _is_utf_8(data: bytes) -> bool:
     return True
 
 
-class _Records:
+class BlockRecords:
     """Where each record of a block is: found only if something is wrong with one of them."""
 
-    def __init__(self, fetch: Fetch, part: Part, segments: Sequence[_Segment], layout: Layout) -> None:
+    def __init__(self, fetch: Fetch, part: Part, segments: Sequence[Segment], dialect: Dialect) -> None:
         self._fetch = fetch
         self._segments = segments
         self._cut = {start: (stop, code) for start, stop, code in part.get("cut", ())}
@@ -157,8 +165,8 @@ class _Records:
         stops: list[Places] = []
         lines: list[Places] = []
         line = int(part["line"])
-        delimiter = layout.dialect.delimiter.encode()
-        pieces: list[tuple[int, _Segment | None]] = [(segment.place, segment) for segment in segments]
+        delimiter = dialect.delimiter.encode()
+        pieces: list[tuple[int, Segment | None]] = [(segment.place, segment) for segment in segments]
         pieces += [(start, None) for start in self._cut]
         for place, segment in sorted(pieces, key=lambda piece: piece[0]):
             if segment is None:
@@ -167,7 +175,7 @@ class _Records:
                 lines.append(np.array([line]))
                 line += 1
                 continue
-            found = find_records(segment.data, delimiter, quoting=layout.dialect.quoting, final=True)
+            found = find_records(segment.data, delimiter, quoting=dialect.quoting, final=True)
             starts.append(found.starts + place)
             stops.append(found.stops + place)
             lines.append(found.lines + line)
@@ -175,6 +183,15 @@ class _Records:
         self.starts = np.concatenate(starts)
         self.stops = np.concatenate(stops)
         self.lines = np.concatenate(lines)
+
+    def expect(self, part: Part, where: str) -> None:
+        """See that there are as many records as were planned.
+
+        Raises:
+            SourceError: there are not.
+        """
+        if len(self.starts) != part["rows"]:
+            raise _other_count(part, where, len(self.starts))
 
     def bytes_of(self, row: int) -> bytes:
         """One record as it is in the file, without its line end; of one that is cut off, the beginning."""
@@ -197,7 +214,7 @@ class _Records:
             if int(self.starts[row]) in self._cut:
                 found[row] = self._cut[int(self.starts[row])][1]
         for segment in self._segments:
-            if not _is_clean(segment.data):
+            if not is_clean(segment.data):
                 first = int(np.searchsorted(self.starts, segment.place))
                 stop = int(np.searchsorted(self.starts, segment.place + len(segment.data)))
                 for row in range(first, stop):
@@ -315,12 +332,12 @@ def _decode_dictionary(texts: pa.DictionaryArray, wanted: Wanted, missing: froze
 
 
 def _settle(
-    layout: Layout, records: _Records, early: dict[int, str], parsed: _Parsed, verdicts: Verdicts
+    layout: Layout, records: BlockRecords, early: dict[int, str], parsed: _Parsed, verdicts: Verdicts
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], list[RejectedRow]]:
     """The records that were decoded, which of them stay, and what became of all others."""
     sent = np.delete(np.arange(len(records.starts)), list(early))
     rows = np.delete(sent, list(parsed.ragged))
-    rejected = [records.rejected(row, Verdict(None, code, _REASONS[code])) for row, code in early.items()]
+    rejected = [records.rejected(row, Verdict(None, code, REASONS[code])) for row, code in early.items()]
     for number, fields in parsed.ragged.items():
         reason = f"{fields} fields instead of {len(layout.names)}"
         rejected.append(records.rejected(int(sent[number]), Verdict(None, "ragged_line", reason)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from penstock.errors import SchemaError, SourceError, UsageError
 from penstock.source import Note, ReadOptions
+from penstock.sources.columns import FolderColumns, united
 from penstock.sources.csv_dialect import Dialect, Guess, find_dialect, first_records, has_header
 from penstock.sources.csv_encoding import Encoding, find_encoding, named_encoding
 from penstock.sources.csv_records import find_records
@@ -38,27 +39,31 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Text files of one dialect and the same columns."""
+    """Text files of one dialect.
+
+    Attributes:
+        texts: the files.
+        beginnings: where the records of each begin.
+        dialect: how they are written.
+        names: the columns of all, in the order in which they first appear.
+        notes: what was found.
+    """
 
     texts: tuple[TextFile, ...]
     beginnings: tuple[Beginning, ...]
     dialect: Dialect
+    names: tuple[str, ...]
     notes: tuple[Note, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns, in the order of the first file."""
-        return self.beginnings[0].names
 
 
 def open_files(
     files: DataFiles, options: ReadOptions, missing: frozenset[str], folder: SpoolFolder, limits: Limits
 ) -> Opened:
-    """Look at the head of every file, and see that they agree.
+    """Look at the head of every file, and see what columns they have together.
 
     Raises:
         SourceError: a file has no record.
-        SchemaError: columns are doubled, or not those of the first file.
+        SchemaError: columns are doubled, or a file has none of those of the first one.
         UsageError: an option is not one of those that exist.
     """
     sign = options.delimiter
@@ -67,7 +72,7 @@ def open_files(
     heads: list[_Head] = []
     notes: list[Note] = []
     for index, file in enumerate(files):
-        text = _open(file, options, folder, index, notes)
+        text = open_text(file, options, folder, index, notes)
         heads.append(_head(text, limits))
     if options.delimiter is None and files[0].format == ".tsv":
         guess = find_dialect(heads[0].data, None, "\t")
@@ -75,7 +80,8 @@ def open_files(
         guess = find_dialect(heads[0].data, options.delimiter)
     notes += _dialect_notes(guess, options)
     beginnings = _beginnings(heads, guess, options, missing, notes)
-    return Opened(tuple(head.text for head in heads), tuple(beginnings), guess.dialect, tuple(notes))
+    names, said = united(tuple(files), [beginning.names for beginning in beginnings], FolderColumns(tuple(files)))
+    return Opened(tuple(head.text for head in heads), tuple(beginnings), guess.dialect, names, (*notes, *said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,13 @@ def _head(text: TextFile, limits: Limits) -> _Head:
     return _Head(text, data[skip:], skip, final)
 
 
-def _open(file: DataFile, options: ReadOptions, folder: SpoolFolder, index: int, notes: list[Note]) -> TextFile:
+def open_text(file: DataFile, options: ReadOptions, folder: SpoolFolder, index: int, notes: list[Note]) -> TextFile:
+    """A file as UTF-8; what was found of its encoding is added to the notes.
+
+    Raises:
+        SourceError: there is nothing in it.
+        UsageError: the encoding is not known.
+    """
     pieces = sample_bytes(file, _ENCODING_SAMPLE)
     if not any(pieces):
         raise SourceError("the file is empty", where=str(file.path), expected="at least one record", got="0 bytes")
@@ -170,9 +182,8 @@ def _beginnings(
     rows = False
     for head in heads:
         own = tuple(_named(head.records(guess.dialect, 1)[0]))
-        if sorted(own) != sorted(names):
-            raise _other_columns(head.where, own, names)
-        if own != names:
+        _refuse_doubles(head.where, own)
+        if own != names and sorted(own) == sorted(names):
             notes.append(Note(f"columns of {head.text.file.key}", "in another order: read by their names"))
         beginning, some = head.after_header(own, guess.dialect)
         rows = rows or some
@@ -215,18 +226,3 @@ def _refuse_doubles(where: str, names: Sequence[str]) -> None:
             got=", ".join(map(repr, doubled)),
             remedy="rename one of them in the file",
         )
-
-
-def _other_columns(where: str, found: Sequence[str], names: Sequence[str]) -> SchemaError:
-    missing = [name for name in names if name not in found]
-    extra = [name for name in found if name not in names]
-    parts = [
-        f"{word} {', '.join(map(repr, those[:5]))}" for word, those in (("without", missing), ("with", extra)) if those
-    ]
-    return SchemaError(
-        "the columns are not those of the first file",
-        where=where,
-        expected=", ".join(map(repr, names)),
-        got="; ".join(parts) or "a column twice",
-        remedy="read the files that agree by a glob",
-    )

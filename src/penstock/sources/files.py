@@ -10,18 +10,36 @@ import difflib
 import glob
 import hashlib
 import os
+import re
 import stat
-import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+from urllib.parse import unquote
 
 from penstock import registry
+from penstock.engine import Resources
 from penstock.errors import ChangedError, DataError, ResourceError, SourceError, UsageError
 from penstock.source import BLOCK_BYTES, BLOCK_ROWS, CHUNK_BYTES, Fingerprint, Note, ReadOptions, Source
+from penstock.sources.addresses import has_address, open_address
+from penstock.sources.formats import (
+    extension,
+    format_of,
+    known,
+    members,
+    refuse_mixture,
+    says_delimited,
+    sniffed,
+)
 
-COMPRESSIONS = (".gz", ".zst", ".zip")
-"""Suffixes that may follow the extension of a format."""
+if TYPE_CHECKING:
+    from penstock.sources.frames import Table
+
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""What Hive, Spark and DuckDB name the folder of the rows without a value."""
+_FOLDER = re.compile(r"([^=]+)=(.*)", re.DOTALL)
+_SAID = 5
 DIGESTED = 2**20
 """How much of a file's head, and of its tail, goes into its digest [bytes]."""
 
@@ -55,6 +73,8 @@ class DataFile:
         format: its extension in small letters, such as ".csv".
         compression: the suffix after it: "", ".gz", ".zst" or ".zip".
         fingerprint: what it was like when the source was opened.
+        member: its name in the archive, where ``path`` is one of several files.
+        folders: the columns that its folders are named after (``dt=2026-11-20``), outermost first; None for no value.
     """
 
     path: Path
@@ -62,6 +82,8 @@ class DataFile:
     format: str
     compression: str
     fingerprint: Fingerprint
+    member: str = ""
+    folders: tuple[tuple[str, str | None], ...] = ()
 
     def check(self) -> None:
         """See that the file is still what it was. A new time of change alone means: digest again, and go on.
@@ -117,13 +139,22 @@ class DataFiles:
         return self.files[index]
 
 
-def open_source(data: str | Path | Sequence[str | Path], options: ReadOptions | None = None) -> Source:
+def open_source(
+    data: str | Path | Sequence[str | Path] | Table,
+    options: ReadOptions | None = None,
+    *,
+    lent: Resources | None = None,
+    queries: bool = False,
+) -> Source:
     """The source that reads these files.
 
     Args:
         data: a file; a folder (all data files below it, sorted by relative path; names that begin with "." or "_"
-            are passed over); a glob, sorted; or a list of these, in the order given.
+            are passed over); a glob, sorted; or a list of these, in the order given; or a table in memory, of
+            pyarrow, Polars, pandas or what else gives its columns as Arrow.
         options: how to read, where it is not to be inferred.
+        lent: what a query may use while it runs; None for what the machine lends.
+        queries: whether ``data`` may be a query, ``sql:SELECT ...``; never where it comes out of a file.
 
     Raises:
         SourceError: there is nothing to read, the format is not known, or formats are mixed.
@@ -137,13 +168,25 @@ def open_source(data: str | Path | Sequence[str | Path], options: ReadOptions | 
         >>> open_source(folder / "a.csv").schema.names
         ('x', 'y')
     """
-    files = find_files(data)
-    source: Source = registry.find("sources", files[0].format)(files, options or ReadOptions())
+    options = options or ReadOptions()
+    if not isinstance(data, (str, Path)) and not _are_names(data):
+        from penstock.sources.frames import open_table
+
+        return open_table(data, options)
+    if has_address(data):
+        return open_address(data, options, lent=lent, queries=queries)
+    files = find_files(data, options)
+    source: Source = registry.find("sources", files[0].format)(files, options)
     return source
 
 
-def find_files(data: str | Path | Sequence[str | Path]) -> DataFiles:
+def _are_names(data: object) -> TypeGuard[Sequence[str | Path]]:
+    return isinstance(data, Sequence) and all(isinstance(item, (str, Path)) for item in data)
+
+
+def find_files(data: str | Path | Sequence[str | Path], options: ReadOptions | None = None) -> DataFiles:
     """The files meant by ``data``, all of one format, each with its fingerprint; see `open_source`."""
+    options = options or ReadOptions()
     asked = [data] if isinstance(data, (str, Path)) else list(data)
     if not asked or any(str(item) == "" for item in asked):
         raise UsageError("nothing to read", expected="a file, a folder or a glob", got=repr(data))
@@ -151,23 +194,55 @@ def find_files(data: str | Path | Sequence[str | Path]) -> DataFiles:
     roots: list[Path] = []
     passed_over = 0
     for item in asked:
-        root, paths, others = _resolve(Path(item))
+        root, paths, others = _resolve(Path(item), options)
         found += paths
         roots.append(root)
         passed_over += others
     root = Path(os.path.commonpath(roots))
     _refuse_doubles(found)
-    formats = [_format(path) for path in found]
-    _refuse_mixture(found, [name for name, _ in formats])
-    files = tuple(
-        DataFile(path, key, name, compression, fingerprint(path, key))
-        for path, key, (name, compression) in zip(found, (_key(p, root) for p in found), formats, strict=True)
-    )
-    notes: tuple[Note, ...] = ()
+    notes: list[Note] = []
     if passed_over:
         text = f"{passed_over} files with other extensions are passed over"
-        notes = (Note("files", text, f"known are {_known()}", "give a glob or a list of files"),)
-    return DataFiles(root, files, notes)
+        notes.append(Note("files", text, f"known are {known()}", "give a glob or a list of files"))
+    formats = [format_of(path, options) for path in found]
+    for path, (name, _, reason) in zip(found, formats, strict=True):
+        if reason and len(notes) < _SAID:
+            notes.append(Note(f"format of {path.name}", name, reason, "rename the file"))
+    refuse_mixture(found, [name for name, _, _ in formats])
+    files: list[DataFile] = []
+    for path, (name, compression, _) in zip(found, formats, strict=True):
+        key = _key(path, root)
+        mark = fingerprint(path, key)
+        packed = members(path, name) if compression == ".zip" else []
+        if len(packed) < 2:
+            files.append(DataFile(path, key, name, compression, mark, "".join(packed), folders_of(root, key)))
+        for member in packed if len(packed) > 1 else ():
+            inner = f"{key}/{member}"
+            own = replace(mark, path=inner)
+            files.append(DataFile(path, inner, name, compression, own, member, folders_of(root, inner)))
+    return DataFiles(root, tuple(files), tuple(notes))
+
+
+def folders_of(root: Path, key: str) -> tuple[tuple[str, str | None], ...]:
+    """What the folders of a file are named after, ``name=value``: those below the root, and those that lead to it
+    without another between.
+
+    Example:
+        >>> folders_of(Path("/data"), "dt=2026-11-20/city=New%20York/a.csv")
+        (('dt', '2026-11-20'), ('city', 'New York'))
+    """
+    parts: list[str] = []
+    for part in reversed(root.parts):
+        if _FOLDER.fullmatch(part) is None:
+            break
+        parts.insert(0, part)
+    found: dict[str, str | None] = {}
+    for part in (*parts, *key.split("/")[:-1]):
+        match = _FOLDER.fullmatch(part)
+        if match is not None:
+            name, value = unquote(match[1]), unquote(match[2])
+            found[name] = None if value in ("", NO_VALUE) else value
+    return tuple(found.items())
 
 
 def fingerprint(path: Path, key: str) -> Fingerprint:
@@ -211,22 +286,22 @@ def _digest(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def _resolve(path: Path) -> tuple[Path, list[Path], int]:
+def _resolve(path: Path, options: ReadOptions) -> tuple[Path, list[Path], int]:
     """(root, files, number of other files) of one item that was asked for."""
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 (resolve would follow links: keys keep the name given)
     try:
         if path.is_dir():
-            return (path, *_below(path))
+            return (path, *_below(path, options))
         if path.exists():
             return path.parent, [path], 0
     except OSError as error:
         raise unreadable(path, error) from error
     if glob.has_magic(str(path)):
-        return _matching(path)
+        return _matching(path, options)
     raise _missing(path)
 
 
-def _matching(pattern: Path) -> tuple[Path, list[Path], int]:
+def _matching(pattern: Path, options: ReadOptions) -> tuple[Path, list[Path], int]:
     fixed: list[str] = []
     for part in pattern.parts:
         if glob.has_magic(part):
@@ -240,7 +315,7 @@ def _matching(pattern: Path) -> tuple[Path, list[Path], int]:
         if not path.is_dir():
             found.append(path)
         elif "**" not in pattern.parts:
-            below, count = _below(path)
+            below, count = _below(path, options)
             found += below
             others += count
     if not found:
@@ -250,10 +325,10 @@ def _matching(pattern: Path) -> tuple[Path, list[Path], int]:
     return root, found, others
 
 
-def _below(folder: Path) -> tuple[list[Path], int]:
+def _below(folder: Path, options: ReadOptions) -> tuple[list[Path], int]:
     """The data files below a folder, sorted by relative path, and how many others there are."""
     found: list[Path] = []
-    others = 0
+    others: list[Path] = []
     seen: set[str] = set()
 
     def refuse(error: OSError) -> None:
@@ -269,55 +344,21 @@ def _below(folder: Path) -> tuple[list[Path], int]:
             if name[0] in "._":
                 continue
             path = Path(where, name)
-            if _extension(path)[0] in registry.names("sources"):
+            if extension(path)[0] in registry.names("sources"):
                 found.append(path)
             else:
-                others += 1
+                others.append(path)
+    if not found:  # as programs leave them that write part-00000: told by what they hold, or by the options given
+        found = [path for path in others if says_delimited(options) or sniffed(path)[0]]
+        others = [path for path in others if path not in set(found)]
     if not found:
         raise SourceError(
             "the folder holds no data file",
             where=str(folder),
-            expected=f"files with one of {_known()}",
-            got=f"{others} files with other extensions" if others else "no file",
+            expected=f"files with one of {known()}",
+            got=f"{len(others)} files with other extensions" if others else "no file",
         )
-    return sorted(found, key=lambda path: path.relative_to(folder).parts), others
-
-
-def _extension(path: Path) -> tuple[str, str]:
-    """(format, compression) by the name; of an archive without a format in its name, by that of the file in it."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
-    if compression == ".zip" and (not suffixes or suffixes[-1] not in registry.names("sources")):
-        suffixes += _packed(path)
-    return (suffixes[-1] if suffixes else "", compression)
-
-
-def _packed(path: Path) -> list[str]:
-    """The one extension of the files in a zip archive, if there is one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
-    except (zipfile.BadZipFile, OSError):
-        return []  # a damaged archive, or none: then the name says too little
-    found = {Path(name).suffix.lower() for name in names}
-    return list(found) if len(found) == 1 else []
-
-
-def _format(path: Path) -> tuple[str, str]:
-    name, compression = _extension(path)
-    if name not in registry.names("sources"):
-        raise SourceError(
-            "not a known kind of data",
-            where=str(path),
-            expected=f"a name that ends in one of {_known()}, each also with {', '.join(COMPRESSIONS)}",
-            got=repr(name) if name else "a name without an extension",
-            remedy="rename the file, or make a link to it whose name says what it is",
-        )
-    return name, compression
-
-
-def _known() -> str:
-    return ", ".join(registry.names("sources"))
+    return sorted(found, key=lambda path: path.relative_to(folder).parts), len(others)
 
 
 def _refuse_doubles(paths: Sequence[Path]) -> None:
@@ -326,19 +367,6 @@ def _refuse_doubles(paths: Sequence[Path]) -> None:
         if path in seen:
             raise SourceError("the file is named twice", where=str(path), remedy="name it once")
         seen.add(path)
-
-
-def _refuse_mixture(paths: Sequence[Path], formats: Sequence[str]) -> None:
-    first = registry.find("sources", formats[0])
-    for path, name in zip(paths, formats, strict=True):
-        if registry.find("sources", name) is not first:
-            raise SourceError(
-                "files of several formats in one source",
-                where=str(path),
-                expected=f"{formats[0]}, as {paths[0].name}",
-                got=name,
-                remedy=f"give a glob, such as '*{formats[0]}', or move the others away",
-            )
 
 
 def _key(path: Path, root: Path) -> str:

@@ -26,7 +26,7 @@ from penstock.durable import writing
 from penstock.errors import PenstockError
 from penstock.schema import Role
 from penstock.source import BLOCK_BYTES, BLOCK_ROWS, Chunk, Fingerprint, Note, ReadOptions, Source
-from penstock.sources.files import DataFile, Limits, find_files
+from penstock.sources.files import DataFile, Limits, find_files, folders_of
 
 _PIECE = 2**20
 _VECTOR = 2048
@@ -159,7 +159,8 @@ class LaidDownSource(Source):
 
 def _renamed(file: DataFile, key: str) -> DataFile:
     key = f"{key}/{file.member}" if file.member else key
-    return replace(file, key=key, fingerprint=replace(file.fingerprint, path=key))
+    folders = folders_of(Path("/"), key)
+    return replace(file, key=key, fingerprint=replace(file.fingerprint, path=key), folders=folders)
 
 
 def rows_at_once(schema: pa.Schema) -> int:

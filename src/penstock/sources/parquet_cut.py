@@ -1,6 +1,6 @@
-"""How Parquet row groups become chunks and blocks: from the counts and sizes in their metadata alone.
+"""How groups of rows (of Parquet, of Arrow, of tables) become chunks and blocks: from their counts and sizes alone.
 
-Part of the Parquet source.
+Part of the sources.
 """
 
 from __future__ import annotations
@@ -33,13 +33,23 @@ class Group:
         return max(1, min(limits.block_rows, fitting))
 
 
-def cut(groups: Sequence[Group], limits: Limits) -> Iterator[Chunk]:
-    """Row groups as chunks; see `ParquetSource`."""
+def cut(groups: Sequence[Group], limits: Limits, *, seekable: bool = False) -> Iterator[Chunk]:
+    """Row groups as chunks; see `ParquetSource`.
+
+    Args:
+        groups: the row groups in order.
+        limits: how large blocks and chunks may become.
+        seekable: whether a run may begin anywhere in a group at no cost: then one that is too large is cut into as
+            many as are needed.
+    """
     index = 0
     parts: list[dict[str, int]] = []
     nbytes = rows = 0
+    most = _SPLIT_PIECES if len(groups) < _SPLIT_GROUPS else 1
+    if seekable:
+        most = 2**31
     for group in groups:
-        for part, size in _runs(group, limits, split=len(groups) < _SPLIT_GROUPS):
+        for part, size in _runs(group, limits, most):
             if parts and nbytes + size > limits.chunk_bytes:
                 yield Chunk(index, tuple(parts), nbytes, rows)
                 index, parts, nbytes, rows = index + 1, [], 0, 0
@@ -50,15 +60,15 @@ def cut(groups: Sequence[Group], limits: Limits) -> Iterator[Chunk]:
         yield Chunk(index, tuple(parts), nbytes, rows)
 
 
-def _runs(group: Group, limits: Limits, *, split: bool) -> Iterator[tuple[dict[str, int], int]]:
-    """A row group as one part, or as several of whole blocks, each with its size [bytes]."""
+def _runs(group: Group, limits: Limits, most: int) -> Iterator[tuple[dict[str, int], int]]:
+    """A row group as one part, or as up to so many of whole blocks, each with its size [bytes]."""
     if not group.rows:
         return
     block = group.block_rows(limits)
     blocks = -(-group.rows // block)
     pieces = 1
-    if split and group.nbytes > 2 * limits.chunk_bytes:
-        pieces = min(_SPLIT_PIECES, blocks, -(-group.nbytes // limits.chunk_bytes))
+    if group.nbytes > 2 * limits.chunk_bytes:
+        pieces = min(most, blocks, -(-group.nbytes // limits.chunk_bytes))
     for piece in range(pieces):
         start = blocks * piece // pieces * block
         stop = min(group.rows, blocks * (piece + 1) // pieces * block)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import pyarrow as pa
 
 from penstock.schema import Role
-from penstock.sources.conform import is_text
+from penstock.sources.conform import is_list, is_text
 
 NATURAL = {
     "number": Role.number,
     "boolean": Role.boolean,
     "time": Role.time,
     "text": Role.category,
+    "list": Role.list,
     "null": Role.category,
 }
 
@@ -36,6 +37,8 @@ def kind_of(of: pa.DataType) -> str:
         return "time"
     if types.is_null(of):
         return "null"
+    if is_list(of):
+        return "list" if kind_of(of.value_type) in ("number", "boolean", "time", "text", "null") else ""
     return "text" if is_text(of) else ""
 
 
@@ -54,6 +57,8 @@ def is_whole(of: pa.DataType) -> bool:
 def described(of: pa.DataType) -> str:
     """What is said of a stored type whose values are changed in reading."""
     types = pa.types
+    if is_list(of):
+        return "" if is_text(of.value_type) else f"stored as lists of {of.value_type}, whose items are read as text"
     if types.is_decimal(of):
         return f"{of} rounded to float64"
     if types.is_time(of) or types.is_duration(of):

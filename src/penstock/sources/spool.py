@@ -263,7 +263,7 @@ def _zstandard(file: DataFile, handle: BinaryIO) -> Pieces:
 
 
 def _zip(file: DataFile, handle: BinaryIO) -> Pieces:
-    """The one file in a zip archive."""
+    """The one file in a zip archive, or the one of several that is meant."""
     given = 0
     try:
         with zipfile.ZipFile(handle) as archive:
@@ -272,6 +272,8 @@ def _zip(file: DataFile, handle: BinaryIO) -> Pieces:
                 for member in archive.infolist()
                 if not member.is_dir() and not member.filename.startswith("__MACOSX/")
             ]
+            if file.member:
+                members = [member for member in members if member.filename == file.member]
             if len(members) != 1:
                 raise SourceError(
                     "an archive must hold one file",

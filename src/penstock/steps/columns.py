@@ -1,14 +1,19 @@
-"""Steps about whole columns: `Select` and `Drop` say which there are, `Cast` of which type they are."""
+"""Steps about whole columns: `Select` and `Drop` say which there are, `Rename` what they are called, `Cast` of which
+type they are.
+"""
 
 from __future__ import annotations
 
+import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import polars as pl
 import pyarrow as pa
 
+from penstock.batch import Batch
 from penstock.errors import SchemaError, UsageError
 from penstock.schema import Field, Role, Schema
 from penstock.selector import ColumnsLike, as_selector
@@ -118,6 +123,103 @@ class FittedColumns(TableStep):
     def expressions(self, inputs: Mapping[str, pl.Expr], use: Use) -> Mapping[str, pl.Expr]:
         """Nothing is written."""
         return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Rename(Step):
+    """Columns under other names, at their places. All are renamed at once, so that two can change their names.
+
+    Args:
+        columns: the new name of each column, by its old one.
+
+    Raises:
+        UsageError: no name is given, or one new name for two columns.
+        SchemaError: a column is not there, or a new name is one that is there and stays.
+
+    Example:
+        >>> Rename({"Sex": "sex", "Age (years)": "age"}).columns["Sex"]
+        'sex'
+    """
+
+    columns: Mapping[str, str]
+
+    name = "rename"
+
+    def __post_init__(self) -> None:
+        given = self.columns
+        good = isinstance(given, Mapping) and all(isinstance(name, str) for pair in given.items() for name in pair)
+        if not good or not given:
+            raise UsageError(
+                "not names", where="rename: columns", expected="a mapping of old names to new ones", got=repr(given)
+            )
+        doubled = [name for name, count in Counter(given.values()).items() if count > 1]
+        if doubled:
+            raise UsageError(
+                "two columns would have one name",
+                where="rename: columns",
+                got=repr(doubled[0]),
+                remedy="give each column a name of its own",
+            )
+        object.__setattr__(self, "columns", dict(given))
+
+    def touches(self, schema: Schema) -> Columns:
+        """Reads and removes the old names, writes the new ones."""
+        for name in self.columns:
+            require(schema, name, "step 'rename'")
+        taken = [new for new in self.columns.values() if new in schema and new not in self.columns]
+        if taken:
+            raise SchemaError(
+                "a column of the new name is there already",
+                where="step 'rename'",
+                got=repr(taken[0]),
+                remedy="rename that one too, or drop it before this step",
+            )
+        changed = {old: new for old, new in self.columns.items() if old != new}
+        removed = tuple(name for name in changed if name not in changed.values())
+        return Columns(reads=tuple(changed), writes=tuple(changed.values()), removes=removed)
+
+    def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedRename:
+        """The step for this schema."""
+        self.touches(schema)
+        fields = (replace(field, name=self.columns.get(field.name, field.name)) for field in schema)
+        return FittedRename(self, Schema(tuple(fields)))
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRename(TableStep):
+    """`Rename` for a schema."""
+
+    step: Rename
+    schema: Schema
+
+    def expressions(self, inputs: Mapping[str, pl.Expr], use: Use) -> Mapping[str, pl.Expr]:
+        """The columns under their new names."""
+        return {new: inputs[old] for old, new in self.step.columns.items() if old != new}
+
+    def inverse(self, batch: Batch) -> Batch:
+        """The columns under their old names."""
+        old = {new: old for old, new in self.step.columns.items()}
+        return batch.with_columns(
+            batch.columns.rename_columns([old.get(name, name) for name in batch.columns.schema.names])
+        )
+
+
+def require(schema: Schema, name: str, where: str) -> None:
+    """Refuse a name that is none of the columns.
+
+    Raises:
+        SchemaError: it is not; the message gives the nearest.
+    """
+    if name not in schema:
+        near = difflib.get_close_matches(name, schema.names, n=1)
+        shown = ", ".join(map(repr, schema.names[:12])) + (", ..." if len(schema) > 12 else "")
+        raise SchemaError(
+            "no such column",
+            where=where,
+            expected=f"one of {shown}",
+            got=repr(name),
+            remedy=f"did you mean {near[0]!r}?" if near else "",
+        )
 
 
 @dataclass(frozen=True, slots=True)

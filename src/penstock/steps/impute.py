@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -16,10 +16,13 @@ from penstock.schema import Field, Role, Schema
 from penstock.selector import ColumnsLike, as_selector
 from penstock.statistic import Statistic
 from penstock.statistics.frequencies import Frequencies, FrequenciesValue
+from penstock.statistics.grouped import GroupedHistograms, GroupedMeans, group_key
+from penstock.statistics.grouped_frequencies import GroupedFrequencies, modes
 from penstock.statistics.histogram import Histogram
 from penstock.statistics.moments import Moments
 from penstock.step import Columns, Step, TableStep, Use
 from penstock.steps.arguments import Family, chosen_of, family, retyped
+from penstock.steps.columns import require
 
 Strategy: TypeAlias = Literal["mean", "median", "most_frequent", "constant"]
 Fill: TypeAlias = bool | int | float | str
@@ -30,6 +33,9 @@ _FAMILIES: dict[str, tuple[Family, ...]] = {
     "most_frequent": ("numbers", "truth values", "text"),
     "constant": ("numbers", "truth values", "text"),
 }
+_BY: tuple[Family, ...] = ("numbers", "truth values", "text", "times", "codes")
+_MOST_GROUPS = {"mean": 10_000, "median": 1_000, "most_frequent": 10_000}
+"""How many groups there may be. Of each the median needs a histogram, of up to 64 KiB."""
 _DERIVED = frozenset({"count", "moments", "histogram", "frequencies", "distinct"})
 
 
@@ -39,28 +45,42 @@ class Impute(Step):
 
     Of values that are equally frequent the least is taken. Whole numbers stay whole numbers where the value is one.
 
+    With ``by`` each group of rows that are equal in these columns has a value of its own. Rows of a group that had no
+    value when fitting, or was not there, and rows with a null in ``by``, get the value of all rows.
+
     Args:
         columns: columns of numbers, or for "most_frequent" and "constant" also of truth values, categories, text.
+            Those of ``by`` are left as they are, also where they are met.
         strategy: where the value comes from.
         value: the value of the strategy "constant"; of the columns' type.
+        by: columns to group by; not for "constant". There may be 10,000 groups, for the median 1,000.
+        indicator: whether a column of truth values ``NAME_missing`` is added beside each column: whether its value was
+            missing.
 
     Raises:
-        UsageError: the strategy is unknown, or ``value`` is missing or not wanted.
-        SchemaError: a column is of a type that the strategy can't work on.
-        DataError: when fitting, a column has no value at all to take the mean, median or most frequent of.
+        UsageError: the strategy is unknown, or ``value`` or ``by`` is missing or not wanted.
+        SchemaError: a column is of a type that the strategy can't work on, ``by`` names none, or a target; a column
+            ``NAME_missing`` is there already.
+        DataError: when fitting, a column has no value at all to take the mean, median or most frequent of; there are
+            too many groups.
 
     Example:
         >>> Impute("numeric").strategy
         'median'
         >>> Impute(["city"], strategy="constant", value="unknown").value
         'unknown'
+        >>> Impute("age", by=["class", "sex"], indicator=True).by
+        ('class', 'sex')
     """
 
     columns: ColumnsLike
     strategy: Strategy = "median"
     value: bool | int | float | str | None = None
+    by: str | tuple[str, ...] = ()
+    indicator: bool = False
 
     name = "impute"
+    cleans = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
@@ -84,41 +104,129 @@ class Impute(Step):
                 got=repr(self.value),
                 remedy="leave it out, or say strategy='constant'",
             )
+        self._check_by()
+        if not isinstance(self.indicator, bool):
+            raise UsageError(
+                "not a truth value", where="impute: indicator", expected="true or false", got=repr(self.indicator)
+            )
+
+    def _check_by(self) -> None:
+        by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
+        if not all(isinstance(name, str) for name in by) or len(set(by)) < len(by):
+            raise UsageError(
+                "not columns to group by", where="impute: by", expected="names, each once", got=repr(self.by)
+            )
+        if by and self.strategy == "constant":
+            raise UsageError(
+                "a constant is the same in every group",
+                where="impute: by",
+                got=repr(by),
+                remedy="leave it out, or take another strategy",
+            )
+        object.__setattr__(self, "by", by)
 
     def _fields(self, schema: Schema) -> tuple[Field, ...]:
-        fields = chosen_of(self.columns, schema, self.name, *_FAMILIES[self.strategy])
+        met = as_selector(self.columns).excluding(*_exact(self.by, schema)) if self.by else self.columns
+        fields = chosen_of(met, schema, self.name, *_FAMILIES[self.strategy])
         if self.strategy == "constant":
             for field in fields:
                 _refuse_other_type(field, self.value)
         return fields
 
+    def _groups(self, schema: Schema) -> tuple[Field, ...]:
+        """The columns that are grouped by."""
+        for name in self.by:
+            require(schema, name, "step 'impute': by")
+        fields = tuple(schema[name] for name in self.by)
+        for field in fields:
+            if family(field) not in _BY or field.role is Role.target:
+                raise SchemaError(
+                    "not a column to group by",
+                    where=f"step 'impute', column {field.name!r}",
+                    expected="a feature, group or key of numbers, truth values, text or times",
+                    got=f"{family(field)}, role {field.role.value}",
+                    remedy="leave it out of `by`",
+                )
+        return fields
+
     def touches(self, schema: Schema) -> Columns:
-        """Reads and writes the columns."""
+        """Reads and writes the columns, reads those that are grouped by, writes the indicators."""
+        by = tuple(field.name for field in self._groups(schema))
         names = tuple(field.name for field in self._fields(schema))
-        return Columns(reads=names, writes=names)
+        flags = tuple(map(flag_name, names)) if self.indicator else ()
+        for i, flag in enumerate(flags):
+            if flag in schema or flag in flags[:i]:
+                raise SchemaError(
+                    "the indicator's column is there already",
+                    where="step 'impute'",
+                    got=repr(flag),
+                    remedy="rename or drop it before this step",
+                )
+        return Columns(reads=(*names, *by), writes=(*names, *flags))
+
+    def _of_all(self, name: str) -> str:
+        """The name of the statistic of all rows: the column's own, unless there is one by group beside it."""
+        return f"{_ALL}{name}" if self.by else name
 
     def statistics(self, schema: Schema) -> Mapping[str, Statistic[Any]]:
-        """Under each column's name its moments, histogram or frequencies; none for a constant."""
-        fields = self._fields(schema)
-        if self.strategy == "mean":
-            return {field.name: Moments(field.name) for field in fields}
-        if self.strategy == "median":
-            return {field.name: Histogram(field.name) for field in fields}
-        if self.strategy == "most_frequent":
-            return {field.name: Frequencies(field.name) for field in fields}
-        return {}
+        """Of each column its moments, histogram or frequencies, of all rows and by group; none for a constant."""
+        found: dict[str, Statistic[Any]] = {}
+        by = [field.name for field in self._groups(schema)]
+        for field in self._fields(schema):
+            name = field.name
+            if self.strategy == "mean":
+                found[self._of_all(name)] = Moments(name)
+            elif self.strategy == "median":
+                found[self._of_all(name)] = Histogram(name)
+            elif self.strategy == "most_frequent":
+                found[self._of_all(name)] = Frequencies(name)
+            if by and self.strategy == "most_frequent":
+                found[_BY_GROUP + name] = GroupedFrequencies(by, name, _MOST_GROUPS[self.strategy])
+            elif by and self.strategy == "mean":
+                found[_BY_GROUP + name] = GroupedMeans(by, name, _MOST_GROUPS[self.strategy])
+            elif by:
+                found[_BY_GROUP + name] = GroupedHistograms(by, name, _MOST_GROUPS[self.strategy])
+        return found
 
     def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedImpute:
-        """The step with a value for each column."""
-        fills = []
-        fields = []
+        """The step with a value for each column, and each group."""
+        touched = self.touches(schema)
+        fills, fields, groups = [], [], []
         for field in self._fields(schema):
-            fill = self._fill(field, values.get(field.name))
-            if field.type == pa.float32():
-                fill = float(np.float32(fill))  # as it is stored, or what is derived would differ from what comes out
+            fill = _stored(field, self._fill(field, values.get(self._of_all(field.name))))
+            by_group = self._by_group(field, values.get(_BY_GROUP + field.name))
             fills.append((field.name, fill))
-            fields.append(_filled(field, fill))
-        return FittedImpute(self, schema.put(*fields), tuple(fills))
+            groups.append((field.name, by_group))
+            fields.append(_filled(field, [fill, *(one for _, one in by_group)]))
+        flags = [
+            Field(name, pa.bool_(), Role.boolean, "whether a value was imputed")
+            for name in touched.writes[len(fields) :]
+        ]
+        return FittedImpute(
+            self,
+            schema.put(*fields, *flags),
+            tuple(fills),
+            self._groups(schema),
+            tuple(groups) if self.by else (),
+        )
+
+    def _by_group(self, field: Field, value: Any) -> tuple[tuple[str, Fill], ...]:
+        """(key, value) of each group that has values."""
+        if value is None:
+            return ()
+        if self.strategy == "most_frequent":
+            kind = family(field)
+            found = modes(value, numbers=kind == "numbers")
+            convert: dict[Family, Callable[[str], Fill]] = {
+                "numbers": float,
+                "truth values": lambda text: text == "true",
+            }
+            fills = {key: convert.get(kind, str)(text) for key, text in found.items()}
+        elif self.strategy == "mean":
+            fills = dict(value)
+        else:
+            fills = {key: float(one.median) for key, one in value.items() if one.count}
+        return tuple((key, _stored(field, fills[key])) for key in sorted(fills))
 
     def _fill(self, field: Field, statistic: Any) -> Fill:
         if self.strategy == "constant":
@@ -139,7 +247,7 @@ class Impute(Step):
 
     def derives(self, statistic: Statistic[Any]) -> bool:
         """What is known of one column with nulls is known with the nulls filled."""
-        return statistic.kind in _DERIVED and len(statistic.columns) == 1
+        return not self.by and statistic.kind in _DERIVED and len(statistic.columns) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +256,41 @@ class FittedImpute(TableStep):
 
     Attributes:
         fills: (column, value) for each column.
+        by: the columns that are grouped by.
+        groups: (column, ((key, value), ...)) for each column: the values of the groups.
     """
 
     step: Impute
     schema: Schema
     fills: tuple[tuple[str, Fill], ...]
+    by: tuple[Field, ...] = ()
+    groups: tuple[tuple[str, tuple[tuple[str, Fill], ...]], ...] = ()
 
     def expressions(self, inputs: Mapping[str, pl.Expr], use: Use) -> Mapping[str, pl.Expr]:
-        """The filled columns."""
-        return {name: self._filled(inputs[name], name, fill) for name, fill in self.fills}
+        """The filled columns, and the indicators."""
+        written = {}
+        groups = dict(self.groups)
+        for name, fill in self.fills:
+            value = inputs[name]
+            if groups.get(name):
+                value = self._filled_by_group(value, name, groups[name], inputs)
+            written[name] = self._filled(value, name, fill)
+            if self.step.indicator:
+                written[flag_name(name)] = inputs[name].is_null()
+        return written
+
+    def _filled_by_group(
+        self, value: pl.Expr, name: str, fills: tuple[tuple[str, Fill], ...], inputs: Mapping[str, pl.Expr]
+    ) -> pl.Expr:
+        key = group_key([(inputs[field.name], field.type) for field in self.by])
+        kind = _POLARS.get(self.schema[name].type, pl.String())
+        found = key.replace_strict(
+            [one for one, _ in fills],
+            pl.Series([fill for _, fill in fills]).cast(kind),
+            default=None,
+            return_dtype=kind,
+        )
+        return value.cast(kind).fill_null(found)
 
     def _filled(self, value: pl.Expr, name: str, fill: Fill) -> pl.Expr:
         kind = self.schema[name].type
@@ -193,15 +327,47 @@ def most_frequent(frequencies: FrequenciesValue, field: Field) -> Fill:
     return least
 
 
-def _filled(field: Field, fill: Fill) -> Field:
+_ALL, _BY_GROUP = "all:", "by group:"
+"""What the names of the statistics begin with where there are both."""
+_POLARS: dict[pa.DataType, pl.DataType] = {
+    pa.bool_(): pl.Boolean(),
+    pa.float32(): pl.Float32(),
+    pa.float64(): pl.Float64(),
+    pa.int8(): pl.Int8(),
+    pa.int16(): pl.Int16(),
+    pa.int32(): pl.Int32(),
+    pa.int64(): pl.Int64(),
+    pa.uint8(): pl.UInt8(),
+    pa.uint16(): pl.UInt16(),
+    pa.uint32(): pl.UInt32(),
+    pa.uint64(): pl.UInt64(),
+}
+
+
+def flag_name(column: str) -> str:
+    """The name of a column's indicator."""
+    return f"{column}_missing"
+
+
+def _exact(names: Sequence[str], schema: Schema) -> tuple[str, ...]:
+    return tuple(name for name in names if name in schema)  # what is not there would be taken for a pattern
+
+
+def _stored(field: Field, fill: Fill) -> Fill:
+    """A value as it is stored, or what is derived would differ from what comes out."""
+    return float(np.float32(fill)) if field.type == pa.float32() else fill
+
+
+def _filled(field: Field, fills: Sequence[Fill]) -> Field:
+    """The field of a column whose nulls become these values."""
     if family(field) == "numbers":
-        whole = float(fill).is_integer()
+        whole = all(float(fill).is_integer() for fill in fills)
         if field.kind is Role.integer and not whole:
             return retyped(field, pa.float32() if field.type == pa.float32() else pa.float64(), Role.number)
         if pa.types.is_integer(field.type) and not whole:
             return retyped(field, pa.float64(), Role.number)
-    if field.categories is not None and str(fill) not in field.categories:
-        return replace(field, categories=tuple(sorted((*field.categories, str(fill)))))
+    if field.categories is not None and not set(map(str, fills)) <= set(field.categories):
+        return replace(field, categories=tuple(sorted({*field.categories, *map(str, fills)})))
     return field
 
 

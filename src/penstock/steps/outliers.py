@@ -184,6 +184,7 @@ class Clip(Step):
     factor: float | None = None
 
     name = "clip"
+    cleans = True
 
     def __post_init__(self) -> None:
         _complete(self)

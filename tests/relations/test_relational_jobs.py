@@ -1,0 +1,324 @@
+"""Relational work in jobs: same bytes, spilled to disk, gone on with, accounted for, and done again for new rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from related_rows import Heard, batches_of, laid, rows_of, source_of
+
+import penstock as ps
+from penstock import cli
+from penstock.config import PipelineConfig, dump_config, parse_config
+from penstock.engine import Resources
+from penstock.errors import ConfigError, ResourceError, RunError, UsageError
+from penstock.relational import related
+from penstock.resources import give_back, held
+from penstock.schema import Role
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Orders, some twice, and their customers, some unknown: whether an order is large follows from both."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    rows, people = 3_000, 400
+    customer = random.integers(0, people + 20, rows)
+    income = random.normal(size=people + 20)
+    x = random.normal(size=rows)
+    orders = pa.table(
+        {
+            "order": [f"o{i:05d}" for i in random.integers(0, 2_500, rows)],
+            "customer": [f"c{i}" for i in customer],
+            "x": x,
+            "large": np.where(x + income[customer] > 0, "yes", "no"),
+        }
+    )
+    pq.write_table(orders, folder / "orders.parquet", row_group_size=500)
+    customers = pa.table({"customer": [f"c{i}" for i in range(people)], "income": income[:people]})
+    pq.write_table(customers.take(random.permutation(people)), folder / "customers.parquet", row_group_size=100)
+    (folder / "pipeline.yaml").write_text(
+        """\
+target: large
+holdout: 20%
+data:
+  - deduplicate: order
+  - join: {other: customers.parquet, on: customer, how: inner, expect: many_to_one}
+  - rolling: {columns: x, function: mean, window: 3, by: customer}
+steps:
+  - drop: [order, customer]
+  - standardize: numeric
+model: linear
+"""
+    )
+    return folder
+
+
+CHAIN = (
+    ps.Deduplicate(["order", "x"]),
+    ps.Join("customers.parquet", on="customer"),
+    ps.Rolling("x", "std", 5, by="customer"),
+    ps.Sort(["customer", "x"]),
+    ps.Group(
+        "customer", {"n": ("count", "*"), "mean": ("mean", "x"), "sum": ("sum", "x_std_5"), "first": ("first", "order")}
+    ),
+)
+
+
+@pytest.mark.parametrize("many", [1, 3, 4, 5])
+def test_threads_and_memory_change_no_byte(data: Path, tmp_path: Path, many: int) -> None:
+    chain = [relation.located(data) for relation in CHAIN[:many]]
+    found = []
+    for number, (cores, memory) in enumerate([(1, 2**31), (2, 2**31), (2, held() + 300 * 2**20)]):
+        source, _ = laid(
+            ps.read(data / "orders.parquet"), *chain, cores=cores, memory=memory, folder=tmp_path / str(number)
+        )
+        batches = batches_of(source)
+        found.append([(batch.columns.to_pydict(), batch.keys.rows.tolist(), batch.counts) for batch in batches])
+    assert found[0] == found[1] == found[2]
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[set[str]]:
+    """The names of files that are in folders named ``spill`` at some time."""
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            for place, _, names in os.walk(folder):
+                seen.update(name for name in names if place.endswith("/spill") and "storage" in name)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_what_does_not_fit_is_spilled_into_the_folder_and_the_result_is_the_same(tmp_path: Path) -> None:
+    rows = 600_000
+    keys = np.random.default_rng(1).permutation(rows) % 500_000
+    table = pa.table(
+        {"key": [f"a key that is rather long {key:012d}" for key in keys], "x": np.arange(rows, dtype=float)}
+    )
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=100_000)
+    source = ps.read(tmp_path / "rows.parquet", roles={"key": "key"})
+    expected = pl.from_arrow(table).unique("key", keep="first", maintain_order=True)  # type: ignore[union-attr]
+    with watched(tmp_path / "small") as spilled:
+        give_back()
+        memory = held() + 80 * 2**20
+        small, _ = laid(source, ps.Deduplicate("key"), ps.Sort("key"), memory=memory, folder=tmp_path / "small")
+    assert spilled
+    with watched(tmp_path / "large") as nothing:
+        large, _ = laid(source, ps.Deduplicate("key"), ps.Sort("key"), memory=2**32, folder=tmp_path / "large")
+    assert not nothing
+    one, two = ([value for b in batches_of(s) for value in b.column("x").to_pylist()] for s in (small, large))
+    assert one == two == expected.sort("key")["x"].to_list()
+
+
+def test_memory_that_is_too_small_for_anything_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    source = source_of(tmp_path, {"k": ("integer", [1, 2])})
+    give_back()
+    with pytest.raises(ResourceError, match="does not fit into the memory given") as error:
+        laid(source, ps.Deduplicate("k"), memory=held() + 2 * 2**20)
+    assert "--memory" in error.value.remedy
+
+
+def test_finished_work_is_found_again_and_other_inputs_are_not_taken_for_the_same(data: Path, tmp_path: Path) -> None:
+    chain = [relation.located(data) for relation in CHAIN]
+    first, _ = laid(ps.read(data / "orders.parquet"), *chain, folder=tmp_path)
+    expected = rows_of(first)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "relations").rglob("*") if path.is_file()}
+    again, heard = laid(ps.read(data / "orders.parquet"), *chain, folder=tmp_path)
+    assert "an earlier try is used" in heard.text
+    assert rows_of(again).equals(expected)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "relations").rglob("*") if path.is_file()}
+    other, heard = laid(ps.read(data / "orders.parquet"), *chain[:-1], folder=tmp_path)
+    assert "an earlier try is used" not in heard.text
+    assert rows_of(other).height > expected.height
+    (tmp_path / "relations" / "done.json").unlink()  # as a killed process leaves it
+    redone, heard = laid(ps.read(data / "orders.parquet"), *chain, folder=tmp_path)
+    assert "an earlier try is used" not in heard.text
+    assert rows_of(redone).equals(expected)
+
+
+def test_a_job_that_goes_on_does_not_do_the_relational_work_again(data: Path, tmp_path: Path) -> None:
+    """The relational work is done, and then the job fails, as its output's place is taken by a file."""
+    pipeline = ps.Pipeline.of(data / "pipeline.yaml")
+    prepared = ps.Pipeline([ps.Standardize("x")], data=pipeline.data)
+    source = ps.read(data / "orders.parquet")
+    heard = Heard()
+    with pytest.raises(RunError):
+        prepared.prepare(source, to=tmp_path / "out", listener=_Taking(tmp_path / "out"))
+    (tmp_path / "out").unlink()
+    done = prepared.prepare(source, to=tmp_path / "out", listener=heard)
+    assert "an earlier try is used" in heard.text
+    assert not (tmp_path / "out.run" / "relations").exists()
+    assert done.rows == rows_of(laid(source, *pipeline.data)[0]).height
+    assert prepared.prepare(source, to=tmp_path / "out").already_done
+
+
+class _Taking(Heard):
+    """Puts a file where the output is to be, once the fit has begun."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__()
+        self._place = place
+
+    def said(self, note: Any) -> None:
+        super().said(note)
+        if note.topic.startswith("scan"):
+            self._place.write_text("taken")
+
+
+def test_train_evaluate_and_predict_do_the_same_work_and_account_for_every_row(data: Path, tmp_path: Path) -> None:
+    pipeline = ps.Pipeline.of(data / "pipeline.yaml")
+    fitted = pipeline.fit(data / "orders.parquet", to=tmp_path / "model")
+    rows = rows_of(laid(ps.read(data / "orders.parquet"), *pipeline.data)[0])
+    steps = {step["step"]: step for step in fitted.summary["ledger"]["steps"]}
+    assert steps["read"]["in"] == 3_000
+    assert steps["deduplicate"]["dropped"] == 3_000 - pl.read_parquet(data / "orders.parquet")["order"].n_unique()
+    assert steps["join"]["out"] == rows.height
+    total = fitted.summary["ledger"]["total"]
+    assert total["in"] + total["made"] == total["out"] + total["rejected"] + total["dropped"]
+    assert fitted.summary["evaluation"]["metrics"]["roc_auc"] > 0.9
+    assert "rolling" in (tmp_path / "model" / "pipeline.yaml").read_text()
+    assert not (tmp_path / "model.run" / "relations").exists()
+
+    opened = ps.load(tmp_path / "model")
+    judged = opened.evaluate(data / "orders.parquet")
+    assert judged.rows == rows.height
+    table = opened.predict(data / "orders.parquet", keep=["order", "income"])
+    assert table.column("order").to_pylist() == rows["order"].to_list()
+    assert table.column("income").to_pylist() == rows["income"].to_list()
+    assert table.equals(fitted.predict(ps.read(data / "orders.parquet"), keep=["order", "income"]))
+    memory = ps.Pipeline.of(data / "pipeline.yaml").fit(data / "orders.parquet")
+    assert memory.predict(data / "orders.parquet").equals(opened.predict(data / "orders.parquet"))
+
+
+def test_the_target_may_come_from_the_other_side(data: Path, tmp_path: Path) -> None:
+    labels = pl.read_parquet(data / "orders.parquet").select("order", y=pl.col("large") == "yes").unique("order")
+    labels.write_parquet(tmp_path / "labels.parquet")
+    source = ps.read(data / "orders.parquet").deduplicate("order").join(tmp_path / "labels.parquet", on="order")
+    pipeline = ps.Pipeline([ps.Drop(["order", "customer"])], ps.Linear(), target="y")
+    assert pipeline.fit(source).evaluate(source).metrics["accuracy"] > 0.9
+
+
+def test_the_command_line_prepares_with_a_data_section(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # paths in the file are relative to the file
+    arguments = ["prepare", str(data / "orders.parquet"), "--config", str(data / "pipeline.yaml"), "--json"]
+    assert cli.run([*arguments, "--to", str(tmp_path / "out.parquet"), "--memory", "1GiB"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    frame = pl.read_parquet(tmp_path / "out.parquet")
+    orders, customers = (pl.read_parquet(data / f"{name}.parquet") for name in ("orders", "customers"))
+    expected = orders.unique("order", keep="first", maintain_order=True).join(
+        customers, on="customer", how="inner", maintain_order="left"
+    )
+    assert summary["rows"] == frame.height == expected.height
+    income = expected["income"]
+    assert frame["income"].to_numpy() == pytest.approx(((income - income.mean()) / income.std(ddof=0)).to_numpy())
+    total = summary["ledger"]["total"]
+    assert total["in"] == 3_000
+    assert total["in"] + total["made"] == total["out"] + total["rejected"] + total["dropped"]
+
+
+def test_a_data_section_comes_back_as_it_was_written_and_is_found_from_the_files_folder(tmp_path: Path) -> None:
+    text = """\
+data:
+  - filter: "x > 1 and c = 'a'"
+  - deduplicate: {columns: [a, b], keep: last, by: t, descending: true}
+  - join: {other: ../other/*.csv, on: k, how: full, read: {missing: ["?"], roles: {k: key}}}
+  - join_rows: {other: [a.parquet, /b.parquet]}
+  - sort: [a, t]
+  - group: {by: k, columns: {total: [sum, x]}}
+  - rolling: {columns: x, function: median, window: 24h, by: k, order: t}
+  - map_columns: {rename: {a: b}, scale: {a: 2.54}}
+"""
+    config = parse_config(text, str(tmp_path / "sub" / "pipeline.yaml"))
+    assert [relation.name for relation in config.data] == [
+        "filter", "deduplicate", "join", "join_rows", "sort", "group", "rolling", "map_columns",
+    ]  # fmt: skip
+    join = config.data[2]
+    assert isinstance(join, ps.Join)
+    assert join.other == str(tmp_path / "sub" / "../other/*.csv")
+    assert join.read.roles == {"k": Role.key}
+    assert config.data[3] == ps.JoinRows([str(tmp_path / "sub" / "a.parquet"), "/b.parquet"])
+    assert parse_config(dump_config(config), "/elsewhere/pipeline.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("dedupe: id", "p.yaml:2: no relation of this name"),
+        ("deduplicate: {column: id}", "did you mean 'columns'"),
+        ("deduplicate: {columns: id, keep: any}", "p.yaml:2: relation 'deduplicate': keep: not one of its values"),
+        ("join: {other: b.csv}", "p.yaml:2: relation 'join'.* which columns are the keys"),
+        ("join: {on: k}", "'other' is missing"),
+        ("join: {other: 3, on: k}", "not data that can be read"),
+        ("filter: 'a >'", "p.yaml:2: relation 'filter'"),
+        ("rolling: {columns: x, function: mean, window: 1y, order: t}", "not a duration"),
+        ("sort: {by: a, descending: 1}", "p.yaml:2: relation 'sort'"),
+        ("3", "p.yaml:2: not a relation"),
+    ],
+)
+def test_what_is_wrong_in_a_data_section_is_told_with_its_line(line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(f"data:\n  - {line}\n", "p.yaml")
+    with pytest.raises(ConfigError, match="data is a list"):
+        parse_config("data: deduplicate", "p.yaml")
+
+
+def test_an_open_source_can_be_joined_but_not_stored(data: Path, tmp_path: Path) -> None:
+    other = ps.read(data / "customers.parquet")
+    relation = ps.Join(other, on="customer")
+    assert ps.read(data / "orders.parquet").related(relation).schema.names[-1] == "income"
+    with pytest.raises(UsageError, match="an open source can't be written"):
+        dump_config(PipelineConfig(data=(relation,)))
+    with pytest.raises(UsageError, match="not a relation"):
+        ps.Pipeline(data=[ps.Deduplicate])  # type: ignore[list-item]
+
+
+def test_a_related_source_read_at_once_lays_itself_down_until_it_is_closed(data: Path) -> None:
+    source = ps.read(data / "orders.parquet").deduplicate("order")
+    assert sum(map(len, batches_of(source))) == rows_of(laid(source)[0]).height
+    source.close()
+
+
+def test_the_verbs_of_a_source_are_the_relations(data: Path) -> None:
+    source = ps.read(data / "orders.parquet")
+    verbs = (
+        source.deduplicate("order")
+        .filter("x > 0")
+        .sort("x")
+        .rolling("x", "mean", 2)
+        .group("customer", {"n": ("count", "*")})
+    )
+    same = related(
+        source,
+        [
+            ps.Deduplicate("order"),
+            ps.Filter("x > 0"),
+            ps.Sort("x"),
+            ps.Rolling("x", "mean", 2),
+            ps.Group("customer", {"n": ("count", "*")}),
+        ],
+    )
+    assert verbs.reading == same.reading
+    assert rows_of(verbs.laid_down(data / "one", Resources(2, 2**30), Heard())).equals(
+        rows_of(same.laid_down(data / "two", Resources(1, 2**30), Heard()))
+    )
