@@ -2,10 +2,10 @@
 
     python -m benchmarks.relational --rows 20000000 --memory 1GiB --repeats 3
 
-Orders, a tenth of them twice or more, get the columns of their customers, of whom there are a quarter as many as orders,
-by a left join. All read the same Parquet files, warm in the page cache where they fit there, write Parquet, and run in
-turn. Penstock keeps the order of the rows, hashes what it writes, and syncs it to the disk; DuckDB does neither. Then
-the outputs are compared: the same rows, and for Penstock in the order of the file.
+Orders, a tenth of them twice or more, get the columns of their customers, of whom there are a quarter as many, by a
+left join. All read the same Parquet files, write Parquet, and run in turn. Penstock keeps the order of the rows,
+hashes what it writes, and syncs it to the disk; DuckDB does neither. Then the outputs are compared: the same rows, and
+for Penstock in the order of the file.
 """
 
 from __future__ import annotations

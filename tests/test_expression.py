@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock import expression
 from penstock.errors import PenstockError, SchemaError, UsageError
 from penstock.expression import parse
+from penstock.expression_functions import FUNCTIONS
 from penstock.expression_parser import MOST_CHARACTERS, MOST_NESTED, MOST_OPERATORS
 from penstock.schema import Field, Role, Schema
 
@@ -114,6 +117,7 @@ def computed(text: str, rows: dict[str, list[Any]] = ROWS) -> list[Any]:
         ("case when x < 0 then -1 when x = 0 then 0 end", [-1.0, 0.0, None, None]),
         ("CASE WHEN color = 'red' THEN color ELSE 'other' END", ["red", "other", "other", "other"]),
         ("is_missing(color)", [False, False, True, False]),
+        ("is_missing(code) and code is null", [False, False, True, False]),
         ("x is null", [False, False, True, False]),
         ("x is not null and not flag", [False, True, False, False]),
         ("flag and null", [None, False, None, None]),
@@ -312,6 +316,7 @@ def test_what_is_not_of_the_grammar_is_refused_at_its_place(text: str, position:
         ("flag + 1", r"write if\(condition, 1, 0\)"),
         ("flag < true", "no order"),
         ("code + 1", "can't be computed with"),
+        ("coalesce(code, 1)", "can't be computed with"),
         ("not x", "'not' needs true or false"),
         ("-color", "'-' needs a number"),
         ("if(x, 1, 2)", "'if' needs true or false"),
@@ -394,9 +399,14 @@ def test_any_text_is_computed_or_refused_by_an_error_of_ours(text: str) -> None:
 
 
 def test_an_expression_says_what_it_reads_and_what_it_is() -> None:
-    expression = parse('"say ""hi""" * x + x')
-    assert expression.columns == ('say "hi"', "x")
-    assert expression == parse('"say ""hi""" * x + x')
-    field = expression.typed(SCHEMA).field("new")
+    written = parse('"say ""hi""" * x + x')
+    assert written.columns == ('say "hi"', "x")
+    assert written == parse('"say ""hi""" * x + x')
+    field = written.typed(SCHEMA).field("new")
     assert (field.name, field.type, field.role) == ("new", pa.float64(), Role.number)
     assert field.reason == '= "say ""hi""" * x + x'
+
+
+def test_every_function_is_explained() -> None:
+    explained = set(re.findall(r"\w+", expression.__doc__ or ""))
+    assert set(FUNCTIONS) <= explained

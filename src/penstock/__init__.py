@@ -32,6 +32,8 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("Validate",), "penstock.steps.validate"),
     **dict.fromkeys(("NormalizeText",), "penstock.steps.text"),
     **dict.fromkeys(("MergeSpellings",), "penstock.steps.spellings"),
+    **dict.fromkeys(("TargetEncode",), "penstock.steps.target_encode"),
+    **dict.fromkeys(("Hash", "MultiHot", "TfIdf"), "penstock.steps.tokens"),
     **dict.fromkeys(("Auto",), "penstock.model"),
     **dict.fromkeys(("Deduplicate",), "penstock.relations.deduplicate"),
     **dict.fromkeys(("Join", "JoinRows"), "penstock.relations.join"),

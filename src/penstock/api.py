@@ -619,12 +619,15 @@ def _source(data: Data, options: ReadOptions, like: Schema | None = None, *, len
             got=type(data).__name__,
             remedy="write it to a Parquet file, and give its path",
         )
+    read_as = options.roles
     if like is not None and not isinstance(data, Source):
         options = replace(options, roles={})  # the schema has them, and a column may be gone
     source = data if isinstance(data, Source) else open_source(data, options, lent=lent, queries=True)
     if like is None:
         return source
-    return source.with_roles({field.name: field.kind for field in like if field.name in source.schema})
+    known = {field.name: field.kind for field in like}
+    # Columns that only relational work reads are not in the pipeline's schema: they are read as they were.
+    return source.with_roles({name: role for name, role in {**read_as, **known}.items() if name in source.schema})
 
 
 def _rejected(folder: Path) -> pa.Table | None:

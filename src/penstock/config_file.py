@@ -92,14 +92,15 @@ class PipelineFile:
         inside = f"{kind} {name!r}"
         if settings.value is None:
             settings = Node({}, settings.line, settings.key_line)
-        if group != "models" and not _is_settings(settings, found):
+        if (group != "models" or isinstance(settings.value, str)) and not _is_settings(settings, found):
             first = dataclasses.fields(found)[0].name
             settings = Node({first: settings}, settings.line, settings.key_line)
         return cast("Step | Model | Auto | Relation", self._built(found, settings, inside))
 
     def _named(self, kind: str, node: Node) -> tuple[str, Node]:
         if isinstance(node.value, str):
-            return node.value, Node(None, node.line, node.key_line)
+            name, colon, first = node.value.partition(":") if kind == "model" else (node.value, "", "")
+            return name, Node(first if colon else None, node.line, node.key_line)
         if isinstance(node.value, dict) and len(node.value) == 1:
             return next(iter(node.value.items()))
         examples = {"step": "impute: {columns: numeric}", "relation": "deduplicate: id"}

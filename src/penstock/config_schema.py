@@ -70,7 +70,7 @@ def _of_key(key: str, hint: Any) -> dict[str, Any]:
         group = "steps" if key == "steps" else "relations"
         return {"type": ["array", "null"], "items": _one_of(group)}
     if key == "model":
-        return {"anyOf": [*_one_of("models")["anyOf"], {"type": "null"}]}
+        return {"anyOf": [*_one_of("models")["anyOf"], *_short("models"), {"type": "null"}]}
     if key == "read":
         return {"anyOf": [_settings(ReadOptions), {"type": "null"}]}
     if key in ("holdout", "max_rejected"):
@@ -93,6 +93,17 @@ def _one_of(group: str) -> dict[str, Any]:
     return {"anyOf": [{"enum": alone}, *named] if alone else named}
 
 
+def _short(group: str) -> list[dict[str, Any]]:
+    """``NAME:FIRST``, for definitions whose first setting must be one of a few words."""
+    words = []
+    for name in registry.names(group):
+        definition = registry.find(group, name)
+        if not _needs_nothing(definition):
+            first = dataclasses.fields(definition)[0].name
+            words += [f"{name}:{word}" for word in _of_hint(get_type_hints(definition)[first]).get("enum", [])]
+    return [{"enum": words}] if words else []
+
+
 def _needs_nothing(definition: Any) -> bool:
     return all(
         item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
@@ -105,7 +116,7 @@ def _definition(group: str, name: str) -> dict[str, Any]:
     definition = registry.find(group, name)
     forms: list[dict[str, Any]] = [_settings(definition)]
     fields = [item for item in dataclasses.fields(definition) if item.init]
-    if group == "steps" and fields:
+    if fields and (group == "steps" or (group == "models" and not _needs_nothing(definition))):
         hints = get_type_hints(definition)
         forms.append(_of_hint(hints[fields[0].name]))  # short for its first field
     if _needs_nothing(definition):

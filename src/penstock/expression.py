@@ -11,6 +11,14 @@ schema; `Typed.to_polars` gives what computes it. The grammar is in `expression_
 - **Choices**: ``if(condition, yes, no)``, ``case when a then 1 when b then 2 else 3 end``, ``coalesce(a, b)``.
 - **Null** is missing, and what is computed from it is null, as in SQL; but ``min`` and ``max`` skip it, and a condition
   that is null chooses the other branch. Numbers are finite: a division by zero, a logarithm of -1, an overflow is null.
+- **Functions of numbers**: ``abs sqrt exp log`` (natural) ``log10 log1p sin cos tan`` (radians) ``floor ceil sign``,
+  ``round(x, digits)`` (half to even, as Python), ``min max`` of any number of arguments of the row (of times too),
+  ``clip(x, low, high)`` (null for no bound).
+- **Functions of text**: ``length`` (characters) ``lower upper trim``, ``contains starts_with ends_with`` and
+  ``replace`` (of a plain part, no pattern), ``concat(a, b)``, ``substring(text, start, length)`` (from 1, as SQL).
+- **Functions of times**: ``year month day weekday`` (1, Monday, to 7) ``hour minute second``,
+  ``date('2026-11-20 08:30')``, ``days_between(from, to)`` (with fractions). **Of anything**: ``is_missing(x)``, the
+  same as ``x is null``.
 - **Kinds** (number, text, truth value, time) don't mix: ``'3' + 1`` is refused, not guessed at.
 """
 

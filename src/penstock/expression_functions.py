@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-Kind: TypeAlias = Literal["number", "text", "truth value", "time", "null"]
+Kind: TypeAlias = Literal["number", "text", "truth value", "time", "null", "other"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 TYPES: dict[str, pl.DataType] = {

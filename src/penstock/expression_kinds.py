@@ -82,8 +82,8 @@ class Computation:
             case Binary():
                 return self._binary(node)
             case IsNull():
-                value = self.value(node.operand)
-                return self._result(node.at, "truth value", _is_null(node.negated), [value])
+                operand = self._of_any_kind(node.operand)
+                return self._result(node.at, "truth value", _is_null(node.negated), [operand])
             case Between():
                 return self._between(node)
             case In():
@@ -103,6 +103,12 @@ class Computation:
             return literal(node.value, "truth value", node.at)
         return literal(node.value, "text" if isinstance(node.value, str) else "number", node.at)
 
+    def _of_any_kind(self, node: Node) -> Value:
+        """A node that is only asked whether it is null: also a column that can't be computed with."""
+        if isinstance(node, Column) and node.name in self._schema and kind_of(self._schema[node.name]) is None:
+            return Value("other", self._inputs[node.name], node.at)
+        return self.value(node)
+
     def _column(self, node: Column) -> Value:
         if node.name not in self._schema:
             self._no_column(node)
@@ -113,7 +119,7 @@ class Computation:
                 node.at,
                 f"column {node.name!r} can't be computed with",
                 expected="numbers, text, truth values or times",
-                remedy=f"it is {field.type}, role {field.role.value}: cast it before, or leave it out",
+                remedy=f"it is of role {field.role.value} and type {field.type}"[:120] + ": leave it out, or cast it",
             )
         expr = self._inputs[node.name]
         if field.type != ROLE_TYPES[_ROLES[kind]]:
@@ -275,7 +281,8 @@ class Computation:
 
     def _call(self, node: Call) -> Value:
         function = FUNCTIONS[node.name]
-        given = [self.value(one) for one in node.arguments]
+        any_kind = function.takes == ("any",)
+        given = [self._of_any_kind(one) if any_kind else self.value(one) for one in node.arguments]
         takes = [*function.takes, *[function.takes[-1]] * max(0, len(given) - len(function.takes))]
         alike = [value for value, kind in zip(given, takes, strict=False) if kind in ("same", "ordered")]
         alike = self._alike(alike, repr(node.name))

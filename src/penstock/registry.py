@@ -1,8 +1,8 @@
 """Names in a pipeline file or an artifact -> the definitions they stand for. A closed list, found lazily.
 
 Data is never code: a name that is not here (or registered by an installed package under the entry-point groups
-``penstock.steps``, ``penstock.models``, ``penstock.statistics``, ``penstock.sources``) is refused; nothing is ever
-imported from a path that a file names.
+``penstock.steps``, ``penstock.models``, ``penstock.relations``, ``penstock.statistics``, ``penstock.sources``) is
+refused; nothing is ever imported from a path that a file names.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "classification": "penstock.statistics.classification:Classification",
         "regression": "penstock.statistics.regression:Regression",
         "changes": "penstock.audit:Changes",
+        "target_sums": "penstock.statistics.target_sums:TargetSums",
+        "document_frequencies": "penstock.statistics.tokens:DocumentFrequencies",
         "sliced": "penstock.statistics.sliced:Sliced",
         "grouped_means": "penstock.statistics.grouped:GroupedMeans",
         "grouped_histograms": "penstock.statistics.grouped:GroupedHistograms",
@@ -52,6 +54,10 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "cast": "penstock.steps.columns:Cast",
         "normalize_text": "penstock.steps.text:NormalizeText",
         "merge_spellings": "penstock.steps.spellings:MergeSpellings",
+        "target_encode": "penstock.steps.target_encode:TargetEncode",
+        "tfidf": "penstock.steps.tokens:TfIdf",
+        "hash": "penstock.steps.tokens:Hash",
+        "multi_hot": "penstock.steps.tokens:MultiHot",
         "rename": "penstock.steps.columns:Rename",
         "derive": "penstock.steps.derive:Derive",
         "date_parts": "penstock.steps.dates:DateParts",

@@ -61,7 +61,7 @@ class Outcome:
         rows: how many rows come out.
         count: the ledger.
         repeats: a NumPy array: how often each incoming row comes out, copies one after the other; None for once each.
-        beside: the new columns, each as an Arrow file and the column in it, in the order of the rows that come out.
+        beside: the new columns, each as Arrow files and the column in them, in the order of the rows that come out.
         order: a NumPy array: which incoming row each outgoing one is; None where the order stays.
         tail: an Arrow file of rows of the other side that come after all others, with the columns of the schema and
             the row keys' `PATH` and `ROW`.
@@ -71,7 +71,7 @@ class Outcome:
     rows: int
     count: Count
     repeats: str | None = None
-    beside: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    beside: Mapping[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
     order: str | None = None
     tail: str | None = None
     notes: tuple[Note, ...] = ()

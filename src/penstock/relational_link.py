@@ -59,10 +59,10 @@ class Link:
         return None if self.outcome.repeats is None else open_array(self.folder / self.outcome.repeats)
 
     @cached_property
-    def _beside(self) -> dict[str, Store]:
-        files = {file for file, _ in self.outcome.beside.values()}
+    def _beside(self) -> dict[tuple[str, ...], Store]:
         return {
-            file: Store(tuple(self.folder / name for name in file.split("|")), Schema(())) for file in sorted(files)
+            files: Store([self.folder / name for name in files], Schema(()))
+            for files, _ in self.outcome.beside.values()
         }
 
     def incoming(self, columns: Sequence[str]) -> tuple[str, ...]:
@@ -113,8 +113,8 @@ class Link:
                 values = batch.column(self.shape.origins[name])
                 values = values if where is None else values.take(where)
             else:
-                file, column = self.outcome.beside[name]
-                values = self._beside[file].read(out, out + rows, (column,)).column(0)
+                files, column = self.outcome.beside[name]
+                values = self._beside[files].read(out, out + rows, (column,)).column(0)
             arrays.append(self._scaled(name, values))
         return record_batch(arrays, columns, rows)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from penstock.batch import Batch, Count, RowKeys, add_counts, record_batch
 from penstock.durable import read_json, sync_folder, write_json, writing
-from penstock.engine import Listener, Resources, Station, Task, Transform
+from penstock.engine import Figures, Listener, Resources, Station, Task, Transform
 from penstock.executor import Executor
 from penstock.relation import PATH, POSITION, ROW, Outcome, Relation, Shape, Table, Workbench
 from penstock.relational import Head, Laid, LaidSource, RelatedSource
@@ -67,6 +68,7 @@ def lay_down(related: RelatedSource, folder: Path, lent: Resources, listener: Li
     for note in (note for shape in related.shapes for note in shape.notes):
         listener.said(note)
     laid = job.run()
+    job.tidy(laid)
     with writing(folder):
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             with path.open("rb") as file:
@@ -123,13 +125,17 @@ class _Job:
             zip(self._related.relations, self._related.shapes, strict=True)
         ):
             if rows is None:
-                scanned = self._scan(base, self._needed(number, base.schema), f"scan-{number}")
+                scanned = self._scan(base, self._needed(number, base.schema), f"scan-{number}", "data: look")
                 rows = scanned.store
             place = self._folder / f"{number}-{relation.name}"
             place.mkdir()
             side, head = self._other(other, shape, labels[number], place, head)
             bench = _Bench(shape, rows, side, place, self._lent)
+            began = time.monotonic()
             outcome = relation.run(bench)
+            took = time.monotonic() - began
+            done = Figures(f"data: {labels[number]}", rows.rows, rows.rows, seconds=took, held=held(), finished=True)
+            self._listener.progressed(done)
             for note in outcome.notes:
                 self._listener.said(note)
             link = Link(labels[number], shape, outcome, place, BLOCK_ROWS)
@@ -156,7 +162,7 @@ class _Job:
             )
         return needed or schema.names[:1]
 
-    def _scan(self, source: Source, columns: Sequence[str], name: str, *, keyed: bool = False) -> _Scanned:
+    def _scan(self, source: Source, columns: Sequence[str], name: str, title: str, *, keyed: bool = False) -> _Scanned:
         """Lay columns of a source down."""
         if isinstance(source, StoredSource) and not keyed:
             plan = _plan_of(source)
@@ -166,7 +172,7 @@ class _Job:
         laid = schema.put(*_KEYS) if keyed else schema
         sink = PartsSink(folder, folder / "rejected", folder / "unused", laid, kind="arrow", durable=False)
         stations = (Station(_WithKeys()),) if keyed else ()
-        task = Task(f"lay down {name}", source, tuple(columns), stations, sink)
+        task = Task(title, source, tuple(columns), stations, sink)
         chunks: list[Chunk] = []
         receipts: list[Receipt] = []
         for done in Executor(task, self._lent, self._listener, first=self._first).run():
@@ -188,12 +194,23 @@ class _Job:
             return None, head
         name = f"{place.name}/other"
         other = other.laid_down(place / "other-data", self._lent, self._listener)
-        scanned = self._scan(other, other.schema.names, name, keyed=True)
+        scanned = self._scan(other, other.schema.names, name, f"data: other side of {label}", keyed=True)
         bad = scanned.store.rejected
         if bad:
             count = Count(f"{label}: read the other side", made=bad, rejected=bad)
             head = Head((*head.counts, count), (*head.rejected, *scanned.rejected))
         return scanned.store, head
+
+    def tidy(self, laid: Laid) -> None:
+        """Remove what was only needed on the way."""
+        needed = set(laid.head.rejected)
+        needed |= {self._folder / path for path in (self.record["stored"] or {"paths": ()})["paths"]}
+        for link in laid.links:
+            names = [name for files, _ in link.outcome.beside.values() for name in files]
+            needed |= {link.folder / name for name in (*names, link.outcome.repeats) if name is not None}
+        for path in sorted(self._folder.rglob("*")):
+            if path.is_file() and path not in needed and self._folder / "base" not in path.parents:
+                path.unlink()
 
     # ------------------------------------------------------------------ rows laid down anew
 
@@ -207,13 +224,12 @@ class _Job:
         plan = Laid(base, tuple(through), scanned.plan, _starts(scanned, through), head)
         whole = LaidSource(self._related, plan)
         whole.schema = through[-1].shape.schema if through else base.schema
-        laid = self._scan(whole, whole.schema.names, f"{place.name}/rows", keyed=True)
+        laid = self._scan(whole, whole.schema.names, f"{place.name}/rows", f"data: rows for {last.label}", keyed=True)
         paths, counts = list(laid.store.paths), list(laid.counts)
         if outcome.order is not None:
             path = place / "sorted.arrow"
             order = open_array(place / outcome.order)
             write_arrow(path, _ordered(laid.store, order), laid.store.schema.to_arrow())
-            shutil.rmtree(self._folder / f"{place.name}/rows", ignore_errors=False) if not laid.rejected else None
             paths = [path]
             counts.append(Count(last.label, rows_in=outcome.rows, out=outcome.rows))
         if outcome.tail is not None:
@@ -274,12 +290,12 @@ def _link_json(link: Link) -> dict[str, Any]:
         "rows": outcome.rows,
         "count": outcome.count.to_json(),
         "repeats": outcome.repeats,
-        "beside": {name: list(place) for name, place in outcome.beside.items()},
+        "beside": {name: [list(files), column] for name, (files, column) in outcome.beside.items()},
     }
 
 
 def _outcome(item: Mapping[str, Any]) -> Outcome:
-    beside = {name: (str(file), str(column)) for name, (file, column) in item["beside"].items()}
+    beside = {name: (tuple(files), str(column)) for name, (files, column) in item["beside"].items()}
     return Outcome(int(item["rows"]), Count.from_json(item["count"]), item["repeats"], beside)
 
 

@@ -6,6 +6,7 @@ back at any time, and no memory that the process holds.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -167,7 +168,11 @@ def new_array(path: Path, kind: Any, rows: int) -> npt.NDArray[Any]:
         if rows == 0:
             np.save(path, np.empty(0, kind))
             return np.empty(0, kind)
-        return np.lib.format.open_memmap(path, "w+", np.dtype(kind), (rows,))
+        array = np.lib.format.open_memmap(path, "w+", np.dtype(kind), (rows,))
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and not a signal when a page is written
+            with path.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return array
 
 
 def open_array(path: Path) -> npt.NDArray[Any]:

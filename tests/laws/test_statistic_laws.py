@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from penstock.audit import Changes
 from penstock.batch import Batch, RowKeys
 from penstock.registry import find, names
 from penstock.statistic import Statistic
@@ -29,6 +30,8 @@ from penstock.statistics.moments import Moments
 from penstock.statistics.regression import Regression
 from penstock.statistics.sample import Sample
 from penstock.statistics.sliced import Sliced
+from penstock.statistics.target_sums import TargetSums
+from penstock.statistics.tokens import DocumentFrequencies, Tokenizer
 from penstock.testing.statistics import check_statistic
 
 
@@ -75,6 +78,15 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(lambda: Classification("truth", ["a", "b"]), False),
     ],
     "regression": [Example(lambda: Regression("number"), False)],
+    "document_frequencies": [
+        Example(lambda: DocumentFrequencies("text", Tokenizer("char", (1, 2)).to_json()), True),
+        Example(lambda: DocumentFrequencies("label", Tokenizer("value").to_json()), True),
+    ],
+    "target_sums": [
+        Example(lambda: TargetSums("text", "label", labels=True), True),
+        Example(lambda: TargetSums("text", "number", folds=2), False),
+    ],
+    "changes": [Example(lambda: Changes(2), True)],
     "sliced": [
         Example(lambda: Sliced("text", "count", {"column": "number"}, values=["a"]), True),
         Example(lambda: Sliced("number", "distinct", {"column": "text"}, edges=[-1.0, 2.5]), True),
@@ -142,6 +154,22 @@ def blocks(seed: int, sizes: tuple[int, ...]) -> list[Batch]:
     ]
 
 
+def changed_cells(batches: list[Batch]) -> list[Batch]:
+    """Batches of the columns of an audit."""
+    out = []
+    for batch in batches:
+        columns = {
+            "path": batch.keys.path_column(),
+            "row": pa.array(batch.keys.rows),
+            "column": batch.column("prediction"),
+            "before": batch.column("text"),
+            "after": batch.column("label"),
+            "step": batch.column("prediction"),
+        }
+        out.append(Batch(pa.record_batch(columns), batch.keys))
+    return out
+
+
 def numeric_prediction(batches: list[Batch]) -> list[Batch]:
     """The same with predicted numbers in place of classes."""
     out = []
@@ -158,6 +186,8 @@ def test_every_registered_statistic_keeps_the_laws(name, sizes):
     assert name in EXAMPLES, f"the statistic {name!r} is registered and has no example here: add one"
     for seed, example in enumerate(EXAMPLES[name]):
         batches = blocks(seed, sizes)
+        if name == "changes":
+            batches = changed_cells(batches)
         if name == "regression":
             batches = numeric_prediction(batches)
         check_statistic(example.make, batches, exact=example.exact, fills=example.fills)

@@ -28,6 +28,10 @@ from penstock.steps.impute import Impute
 from penstock.steps.missing import DropMissing, RejectMissing
 from penstock.steps.outliers import Clip, FlagOutliers, RejectOutliers
 from penstock.steps.scale import MinMax, Robust, Standardize
+from penstock.steps.spellings import MergeSpellings
+from penstock.steps.target_encode import TargetEncode
+from penstock.steps.text import NormalizeText
+from penstock.steps.tokens import Hash, MultiHot, TfIdf
 from penstock.steps.validate import Validate
 from penstock.testing.steps import batch_of, check_step
 
@@ -141,6 +145,27 @@ EXAMPLES |= {
         ),
         Validate({"note": {"type": "number", "min": 4, "max_length": 5}, "time": {"above": "1950-01-01"}}),
         Validate({"color": {"values": ["red", "é"], "pattern": "[a-z]+"}, "label": {"not_null": True}}),
+    ),
+}
+EXAMPLES |= {
+    "normalize_text": (
+        NormalizeText(["color", "note"]),
+        NormalizeText(["note"], unicode=None, case="casefold", missing=("words",)),
+    ),
+    "merge_spellings": (MergeSpellings(["color", "note"]), MergeSpellings("color", typing_errors=False)),
+    "tfidf": (
+        TfIdf(["note", "color"], min_df=1),
+        TfIdf("note", "char", (1, 3), max_features=5, sublinear=True, norm=None),
+        TfIdf("note", "word", (1, 2), min_df=3),
+    ),
+    "hash": (Hash(["color", "note"], width=8), Hash("note", 16, "word", norm="l2")),
+    "multi_hot": (
+        MultiHot(["note", "color"], separator=" "),
+        MultiHot("note", separator="e", min_df=2, max_features=2),
+    ),
+    "target_encode": (
+        TargetEncode(["color", "truth"]),
+        TargetEncode("note", smooth=2.0, folds=3, target="labels"),
     ),
 }
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)

@@ -1,4 +1,4 @@
-"""Small tables as sources of many blocks and chunks, and the rows of what relations make of them, checked by the way."""
+"""Small tables as sources of many blocks, and the rows of what relations make of them, checked by the way."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,25 +110,37 @@ def watched(folder: Path) -> Iterator[set[str]]:
         thread.join()
 
 
+SPILLING = """
+import sys
+from pathlib import Path
+import penstock as ps
+from penstock.engine import Resources, Silent
+from penstock.resources import held
+
+rows, folder, memory = (Path(part) for part in sys.argv[1:4])
+source = ps.read(rows, roles={"key": "key"}).deduplicate("key").sort("key")
+found = source.laid_down(folder, Resources(2, held() + int(str(memory))), Silent())
+print([value for chunk in found.chunks() for batch in found.read(chunk) for value in batch.column("x").to_pylist()])
+"""
+
+
 def test_what_does_not_fit_is_spilled_into_the_folder_and_the_result_is_the_same(tmp_path: Path) -> None:
+    """In processes of their own: what this one holds depends on the tests before."""
     rows = 600_000
     keys = np.random.default_rng(1).permutation(rows) % 500_000
-    table = pa.table(
-        {"key": [f"a key that is rather long {key:012d}" for key in keys], "x": np.arange(rows, dtype=float)}
-    )
-    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=100_000)
-    source = ps.read(tmp_path / "rows.parquet", roles={"key": "key"})
-    expected = pl.from_arrow(table).unique("key", keep="first", maintain_order=True)  # type: ignore[union-attr]
-    with watched(tmp_path / "small") as spilled:
-        give_back()
-        memory = held() + 80 * 2**20
-        small, _ = laid(source, ps.Deduplicate("key"), ps.Sort("key"), memory=memory, folder=tmp_path / "small")
-    assert spilled
-    with watched(tmp_path / "large") as nothing:
-        large, _ = laid(source, ps.Deduplicate("key"), ps.Sort("key"), memory=2**32, folder=tmp_path / "large")
-    assert not nothing
-    one, two = ([value for b in batches_of(s) for value in b.column("x").to_pylist()] for s in (small, large))
-    assert one == two == expected.sort("key")["x"].to_list()
+    texts = [f"a key that is rather long {key:012d}" for key in keys]
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"key": texts, "x": np.arange(rows)}), path, row_group_size=100_000)
+    first: dict[int, int] = {}
+    for place, key in enumerate(keys.tolist()):
+        first.setdefault(key, place)
+    for name, memory, spills in (("small", 80 * 2**20, True), ("large", 2**32, False)):
+        folder = tmp_path / name
+        with watched(folder) as spilled:
+            command = [sys.executable, "-c", SPILLING, str(path), str(folder), str(memory)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert bool(spilled) is spills
+        assert json.loads(done.stdout) == [first[key] for key in sorted(first)]
 
 
 def test_memory_that_is_too_small_for_anything_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.batch import Batch
 from penstock.errors import SchemaError, UsageError
-from penstock.schema import Field, Role, Schema
+from penstock.schema import SPARSE, Field, Role, Schema
 from penstock.step import Use
 from penstock.steps.columns import Cast, Drop, Rename, Select
 from penstock.testing.steps import batch_of, fit_step, run_step
@@ -216,3 +216,12 @@ def test_a_name_that_is_not_there_or_taken_is_refused() -> None:
         Rename({"aaa": "c"}).touches(RENAMED.put(Field("aa", pa.float64(), Role.number)))
     with pytest.raises(SchemaError, match=r"there already(?s:.)*'b'"):
         Rename({"a": "b"}).touches(RENAMED)
+    with pytest.raises(SchemaError, match="a column of vectors keeps its name"):
+        Rename({"v": "w"}).touches(RENAMED.put(Field("v", SPARSE, Role.vector, width=3)))
+
+
+def test_lists_are_renamed_too() -> None:
+    schema = Schema((Field("l", pa.list_(pa.string()), Role.list),))
+    batch = batch_of(schema, {"l": [["a"], None, []]})
+    out = run_step(fit_step(Rename({"l": "m"}), schema, []), schema, batch)
+    assert out.columns.to_pydict() == {"m": [["a"], None, []]}

@@ -31,6 +31,7 @@ SCHEMA = Schema(
         Field("truth", pa.bool_(), Role.boolean),
         Field("color", pa.string(), Role.category),
         Field("note", pa.string(), Role.text),
+        Field("remark", pa.string(), Role.text),
         Field("words", pa.list_(pa.string()), Role.list),
         Field("time", pa.timestamp("us"), Role.time),
         Field("label", pa.string(), Role.target, values=Role.category),
@@ -44,13 +45,15 @@ ROWS: dict[str, list[Any]] = {
     "truth": [i % 3 == 0 for i in range(12)],
     "color": [COLORS[i % 3] for i in range(12)],
     "note": [f"{i}" for i in range(12)],
+    "remark": ["good boat", "slow boat", "good red boat and sail"] * 4,
     "words": [["a"], ["a", "b"], ["c"]] * 4,
     "time": [datetime(2026, 1 + i, 20, i) for i in range(12)],
     "label": ["yes", "no"] * 6,
     "amount": [10.0 + i * i for i in range(12)],
 }
 ORDINARY = {name: values[5] for name, values in ROWS.items()}
-UNSEEN = {**ORDINARY, "color": "violet", "note": "never met", "words": ["never", "met"]}
+NOTHING = 0.0
+UNSEEN = {**ORDINARY, "color": "violet", "note": "never met", "remark": "nothing known", "words": ["never", "met"]}
 WORDS = ("-", "kept", "unchanged", "computed", "filled", "null", "0", "1", "-1", "false", "true")
 WORDS += ("rejected", "dropped", "refused", "ignored", "not needed")
 
@@ -107,7 +110,7 @@ class Probe:
         if values == before:
             return "unchanged"
         if all(value is None for value in before) and set(written) <= set(SCHEMA.names) and None not in values:
-            return "-1" if set(values) == {-1} else "filled"
+            return {(-1,): "-1", (NOTHING,): "0"}.get(tuple(set(values)), "filled")
         for word, constant in {"false": False, "true": True}.items():
             if all(value is constant for value in values):
                 return word
@@ -125,7 +128,8 @@ class Probe:
         return self.outcome(fitted, ORDINARY)
 
     def unseen_category(self) -> str:
-        if not any(pa.types.is_string(SCHEMA[name].type) for name in self.step.touches(SCHEMA).reads):
+        texts = (pa.string(), pa.list_(pa.string()))
+        if not any(SCHEMA[name].type in texts for name in self.step.touches(SCHEMA).reads):
             return "-"
         return self.outcome(self.fitted(), UNSEEN)
 
@@ -151,9 +155,9 @@ class Probe:
 
 
 def plain(value: Any) -> Any:
-    """A value as a number where it is a vector of nothing."""
-    if isinstance(value, dict) and set(value) == {"indices", "values"}:
-        return 0 if not value["indices"] else value
+    """A value as a number where it is a vector of nothing, as text where it is another vector."""
+    if isinstance(value, dict):
+        return NOTHING if not value["indices"] else str(value)
     return value
 
 

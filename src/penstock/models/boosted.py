@@ -22,13 +22,14 @@ from penstock.errors import SchemaError, UsageError
 from penstock.model import Effort, FittedModel, Model, Target, TrainingData, spans_of
 from penstock.models import boosted_recipe as recipe
 from penstock.models.arguments import real_number, whole_number
+from penstock.models.encoding import NUMBERS, WORDS, time_steps, word_steps
 from penstock.models.folder import Described, damaged, read_description, write_description
 from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
 from penstock.models.limits import refuse_beyond_memory
 from penstock.models.prediction import (
     class_batch,
-    feature_matrix,
     matrix_type,
+    model_matrix,
     sigmoid,
     softmax,
     two_classes,
@@ -79,6 +80,7 @@ class BoostedTrees(Model):
         class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
         monotone: features that the prediction may only rise ("increasing") or fall ("decreasing") with, all else equal:
             the value, or the probability of the second of two classes. Numbers, truth values and times only.
+        max_tokens: the most tokens of a column of text that count (TF-IDF).
         max_rows: the most rows to train on, a sample by row key; None for all.
 
     Raises:
@@ -107,6 +109,7 @@ class BoostedTrees(Model):
     bags: int | Literal["auto"] = "auto"
     class_weight: ClassWeight = None
     monotone: Mapping[str, Literal["increasing", "decreasing"]] = field(default_factory=dict)
+    max_tokens: int = 1_000
     max_rows: int | None = None
 
     name = "boosted"
@@ -121,6 +124,7 @@ class BoostedTrees(Model):
         whole_number("boosted: early_stopping_rounds", self.early_stopping_rounds, 1, words=(None,))
         whole_number("boosted: folds", self.folds, 1, 100, words=("auto",))
         whole_number("boosted: bags", self.bags, 1, len(recipe.SHAPES), words=("auto",))
+        whole_number("boosted: max_tokens", self.max_tokens, 1)
         whole_number("boosted: max_rows", self.max_rows, 1, words=(None,))
         real_number("boosted: learning_rate", self.learning_rate, 0, above=True, words=("auto",))
         for share in ("feature_fraction", "bagging_fraction"):
@@ -155,27 +159,27 @@ class BoostedTrees(Model):
         return self
 
     def steps(self, schema: Schema) -> Sequence[Step]:
-        """Keep what trees can learn from; times become seconds since 1970, truth values 0 and 1, categories codes."""
+        """Keep what trees can learn from: times by their parts, truth values as 0 and 1, categories as codes, texts and
+        lists as sparse vectors."""
         from penstock.steps.columns import Cast, Select
         from penstock.steps.encode import Ordinal
 
-        usable = schema.of_role(Role.number, Role.integer, Role.boolean, Role.category, Role.time)
+        usable = schema.of_role(*NUMBERS, *WORDS, Role.category, Role.time)
         if not usable:
             raise SchemaError(
                 "there is no feature that trees can learn from",
                 where="boosted",
-                expected="numbers, truth values, categories or times",
+                expected="numbers, truth values, categories, times, texts or lists",
                 got=", ".join(f"{field.name!r} ({field.role.value})" for field in schema) or "no columns",
                 remedy="give a column another role, or derive numbers from it by steps",
             )
         steps: list[Step] = [Select(usable)]
-        if times := schema.of_role(Role.time):
-            steps.append(Cast(times, "float64"))
+        steps += time_steps(schema, cyclic=False)[0]
         if truths := schema.of_role(Role.boolean):
             steps.append(Cast(truths, "float32"))
         if texts := tuple(name for name in schema.of_role(Role.category) if schema[name].type not in _CODES):
             steps.append(Ordinal(texts))
-        return steps
+        return [*steps, *word_steps(schema, self.max_tokens)]
 
     def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:
         """About what LightGBM holds at its peak, beyond the process itself [bytes]; see `boosted_recipe`."""
@@ -208,7 +212,7 @@ class BoostedTrees(Model):
             "folds": plan.folds,
             "shapes": [f"{shape.name}: {shape.text}" for shape in plan.shapes],
             "rounds": list(trained.rounds),
-            "importance": recipe.importance(data.schema.names, trained.gains.tolist()),
+            "importance": recipe.importance(data.schema.names, recipe.by_feature(data.schema, trained.gains)),
         }
         if trained.held_out.any():
             summary["held_out_rows"] = int(np.count_nonzero(trained.held_out))
@@ -264,18 +268,18 @@ class FittedBoostedTrees(FittedModel):
         Raises:
             SchemaError: the batch lacks a feature, or one is not a number.
         """
-        matrix = feature_matrix(batch.columns, self.features, matrix_type(self.features))
+        matrix = model_matrix(batch.columns, self.features, matrix_type(self.features))
         scores = self.scores(matrix, threads)
         predicted = self.from_scores(scores)
         if self.target.task == "regression":
             return value_batch(batch, predicted)
         return class_batch(batch, self.target, predicted)
 
-    def scores(self, matrix: npt.NDArray[Any], threads: int) -> npt.NDArray[np.float64]:
+    def scores(self, matrix: Any, threads: int) -> npt.NDArray[np.float64]:
         """Mean raw scores, shape (rows, trees): as many trees as classes where there are more than two, else 1."""
         trees = len(self.target.classes) if self.target.task == "multiclass" else 1
-        total = np.zeros((len(matrix), trees))
-        if len(matrix) == 0:
+        total = np.zeros((matrix.shape[0], trees))
+        if matrix.shape[0] == 0:
             return total
         for booster in self.boosters:
             raw = booster.predict(matrix, raw_score=True, num_threads=threads)
@@ -293,7 +297,7 @@ class FittedBoostedTrees(FittedModel):
         total = np.zeros((len(batch), len(spans) + 1, trees))
         if len(batch) == 0:
             return total
-        matrix = feature_matrix(batch.columns, self.features, matrix_type(self.features))
+        matrix = model_matrix(batch.columns, self.features, matrix_type(self.features))
         for booster in self.boosters:
             raw = booster.predict(matrix, pred_contrib=True, num_threads=threads)
             parts = np.asarray(raw.toarray() if hasattr(raw, "toarray") else raw, np.float64)
@@ -361,11 +365,12 @@ def _check_boosters(fitted: FittedBoostedTrees, folder: Path) -> None:
     except lightgbm.basic.LightGBMError as error:
         raise damaged(folder, str(error), "a model in LightGBM's text format") from error
     for number, (features, per_round) in enumerate(found):
-        if (features, per_round) != (len(fitted.features), trees):
+        width = max(span.stop for span in spans_of(fitted.features).values())
+        if (features, per_round) != (width, trees):
             raise damaged(
                 folder / _booster_file(number),
                 f"{features} features and {per_round} trees a round",
-                f"{len(fitted.features)} features and {trees} trees a round",
+                f"{width} features and {trees} trees a round",
             )
 
 

@@ -26,6 +26,8 @@ AUTO_BAGS = 2
 LEAST_ROWS = 20
 """Fewer rows than this can't be held back from and learned from at once."""
 MOST_VALIDATION_ROWS = 200_000
+_USED = 64
+"""Places of a vector that a row uses, as far as memory is reckoned: a text of so many different words."""
 FEATURES_OF_A_TREE = 4
 """A tree sees no fewer features than this, whatever the fraction."""
 
@@ -80,7 +82,7 @@ class Plan:
 
 def plan(model: BoostedTrees, rows: int, schema: Schema, target: Target, *, ordered: bool = False) -> Plan:
     """What to train on so many rows of these features; of rows in the order of time, the latest are held back."""
-    small = rows <= SMALL_ROWS and rows * len(schema) <= SMALL_VALUES
+    small = rows <= SMALL_ROWS and rows * width_of(schema) <= SMALL_VALUES
     folds = model.folds if model.folds != "auto" else (AUTO_FOLDS if small and rows >= 5 * LEAST_ROWS else 1)
     if ordered and model.folds == "auto":
         folds = 1
@@ -177,7 +179,18 @@ def of_shape(parameters: Mapping[str, Any], shape: Shape, features: int) -> dict
 
 def categorical(schema: Schema) -> tuple[int, ...]:
     """The places of the features that are codes of categories."""
-    return tuple(place for place, field in enumerate(schema) if field.categories is not None)
+    spans = spans_of(schema)
+    return tuple(spans[field.name].start for field in schema if field.categories is not None)
+
+
+def width_of(schema: Schema) -> int:
+    """How many places the features take, vectors written out."""
+    return max((span.stop for span in spans_of(schema).values()), default=0)
+
+
+def by_feature(schema: Schema, gains: Any) -> list[float]:
+    """Gains by place summed up by feature."""
+    return [float(sum(gains[span])) for span in spans_of(schema).values()]
 
 
 def memory_needed(model: BoostedTrees, rows: int, schema: Schema, target: Target, at_once: int = 1) -> int:
@@ -193,15 +206,17 @@ def memory_needed(model: BoostedTrees, rows: int, schema: Schema, target: Target
     trees = len(target.classes) if target.task == "multiclass" else 1
     chosen = plan(model, rows, schema, target)
     held_back = chosen.folds > 1 or chosen.share > 0
-    sizes = [_bins(model, len(field.categories) if field.categories else 0) for field in schema]
-    bins = sum(1 if size <= 256 else 2 if size <= 65_536 else 4 for size in sizes)
+    single = [field for field in schema if field.width is None]
+    sizes = [_bins(model, len(field.categories) if field.categories else 0) for field in single]
+    vectors = sum(min(field.width, _USED) for field in schema if field.width is not None)
+    bins = 4 * vectors + sum(1 if size <= 256 else 2 if size <= 65_536 else 4 for size in sizes)
     per_model = 2 * bins + 20 + 16 * trees + (12 if held_back else 0)
     per_row = 22 + at_once * per_model + (bins if held_back else 0) + (8 * trees if chosen.folds > 1 else 0)
     sample = min(rows, 200_000) * features
     leaves = max(of_shape(chosen.parameters, shape, features)["num_leaves"] for shape in chosen.shapes)
     histograms = (leaves + 8) * sum(sizes) * 16 * at_once
     models = chosen.folds * len(chosen.shapes) * trees * min(model.rounds, 2000) * leaves * 50
-    binning = (bins + 10) * rows + 12 * sample
+    binning = (bins + 10 + 30 * vectors) * rows + 12 * sample
     training = per_row * rows + 6 * sample + histograms + models
     return int(max(binning, training) + (24 + 8 * at_once) * 2**20)
 

@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 
 from penstock.errors import DataError, ResourceError
 from penstock.model import TrainingData
-from penstock.models.boosted_recipe import Plan, categorical, models_at_once, of_shape
+from penstock.models.boosted_recipe import Plan, categorical, models_at_once, of_shape, width_of
 from penstock.models.limits import Progress
-from penstock.models.prediction import feature_matrix, matrix_type
+from penstock.models.prediction import matrix_type, model_matrix
 from penstock.models.splits import fold_of, validation_mask
 from penstock.resources import held
+from penstock.schema import Schema
 from penstock.source import BLOCK_ROWS
 
 if TYPE_CHECKING:
@@ -175,10 +176,10 @@ class Training:
             rows = (rows / np.mean(rows)).astype(np.float32)
             weights = rows if weights is None else weights * rows
         binned = lightgbm.Dataset(
-            _for_lightgbm(self._data.table()),
+            _for_lightgbm(self._data.table(), self._data.schema),
             self._labels,
             weight=weights,
-            feature_name=feature_names(len(self._data.schema)),
+            feature_name=feature_names(width_of(self._data.schema)),
             categorical_feature=list(categorical(self._data.schema)),
             params=self._parameters,
             free_raw_data=True,
@@ -190,7 +191,7 @@ class Training:
         held_out = self._part(place, fold)
         seed = (self._data.seed + 1000 * place + fold) % 2**31
         parameters = {
-            **of_shape(self._parameters, self._plan.shapes[place], len(self._data.schema)),
+            **of_shape(self._parameters, self._plan.shapes[place], width_of(self._data.schema)),
             "seed": seed,
         }
         callbacks: list[Callable[[Any], None]] = [self._after_round]
@@ -251,7 +252,7 @@ class Training:
             mask = held_out[start : start + batch.num_rows]
             start += batch.num_rows
             if mask.any():
-                matrix = feature_matrix(batch.filter(pa.array(mask)), self._data.schema, dtype)
+                matrix = model_matrix(batch.filter(pa.array(mask)), self._data.schema, dtype)
                 raw = booster.predict(matrix, raw_score=True, num_threads=self._threads)
                 parts.append(np.asarray(raw, np.float64).reshape(-1, self._trees))
         return np.concatenate(parts)
@@ -270,8 +271,19 @@ def _subset(binned: lightgbm.Dataset, mask: npt.NDArray[np.bool_]) -> lightgbm.D
     return part.construct()
 
 
-def _for_lightgbm(table: pa.Table) -> pa.Table:
-    """The features as LightGBM wants them: null, not -1, for a category that is missing or unseen."""
+def _for_lightgbm(table: pa.Table, schema: Schema) -> Any:
+    """The features as LightGBM wants them: null, not -1, for a category that is missing or unseen; with vectors among
+    them, compressed rows."""
+    if any(field.width is not None for field in schema):
+        from scipy.sparse import vstack
+
+        dtype = matrix_type(schema)
+        parts = [model_matrix(batch, schema, dtype) for batch in table.to_batches(max_chunksize=BLOCK_ROWS)]
+        whole = vstack(parts, format="csr")
+        # A missing category is no number: it is stored, where a zero would not be.
+        codes = np.isin(whole.indices, list(categorical(schema))) & (whole.data < 0)
+        whole.data[codes] = np.nan
+        return whole
     columns = [_known(column) if pa.types.is_integer(column.type) else column for column in table.columns]
     return pa.table(columns, names=feature_names(len(columns)))
 

@@ -19,10 +19,19 @@ from penstock.durable import write_atomically
 from penstock.errors import SchemaError
 from penstock.model import FittedModel, Model, Target, TrainingData, spans_of
 from penstock.models.arguments import one_of, real_number, whole_number
+from penstock.models.encoding import NUMBERS, WORDS, time_steps, word_steps
 from penstock.models.folder import Described, damaged, read_description, write_description
 from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
 from penstock.models.limits import refuse_beyond_memory
-from penstock.models.prediction import class_batch, feature_columns, normalized, sigmoid, two_classes, value_batch
+from penstock.models.prediction import (
+    class_batch,
+    feature_columns,
+    normalized,
+    sigmoid,
+    two_classes,
+    value_batch,
+    vector_column,
+)
 from penstock.schema import Role, Schema
 from penstock.source import Note
 from penstock.step import Step
@@ -54,6 +63,7 @@ class Linear(Model):
         cuts: how often the step is cut before training ends.
         validation_share: the share of the rows (0 to 1) held back, at most 200,000 rows.
         max_categories: the most columns that a category becomes.
+        max_tokens: the most tokens of a column of text that count (TF-IDF).
         class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
         max_rows: the most rows to train on, a sample by row key; None for all.
 
@@ -76,6 +86,7 @@ class Linear(Model):
     cuts: int = 4
     validation_share: float = 0.1
     max_categories: int = 50
+    max_tokens: int = 5_000
     class_weight: ClassWeight = None
     max_rows: int | None = None
 
@@ -93,37 +104,40 @@ class Linear(Model):
         whole_number("linear: cuts", self.cuts, 0)
         real_number("linear: validation_share", self.validation_share, 0, 0.9, above=True)
         whole_number("linear: max_categories", self.max_categories, 1)
+        whole_number("linear: max_tokens", self.max_tokens, 1)
         whole_number("linear: max_rows", self.max_rows, 1, words=(None,))
         checked_class_weight(self.class_weight, "linear: class_weight")
 
     def steps(self, schema: Schema) -> Sequence[Step]:
-        """Numbers imputed by the median and standardized (times and truth values too), categories one-hot."""
+        """Numbers imputed by the median and standardized (truth values and parts of times too), categories one-hot,
+        texts and lists as vectors."""
         from penstock.steps.columns import Cast, Select
         from penstock.steps.encode import OneHot
         from penstock.steps.impute import Impute
         from penstock.steps.scale import Standardize
 
-        usable = schema.of_role(Role.number, Role.integer, Role.boolean, Role.category, Role.time)
+        usable = schema.of_role(*NUMBERS, *WORDS, Role.category, Role.time)
         _refuse_unusable(schema, usable)
-        times, truths = schema.of_role(Role.time), schema.of_role(Role.boolean)
+        truths = schema.of_role(Role.boolean)
+        dates, parts = time_steps(schema, cyclic=True)
         categories = schema.of_role(Role.category)
-        numbers = tuple(name for name in usable if name not in categories)
-        steps: list[Step] = [Select(usable)]
-        if times:
-            steps.append(Cast(times, "float64"))
+        plain = (name for name in usable if schema[name].role not in (Role.category, Role.time, *WORDS))
+        numbers = (*plain, *parts)
+        steps: list[Step] = [Select(usable), *dates]
         if truths:
             steps.append(Cast(truths, "float32"))
         if numbers:
             steps += [Impute(numbers, "median"), Standardize(numbers)]
         if categories:
             steps.append(OneHot(categories, max_categories=self.max_categories))
-        return steps
+        return [*steps, *word_steps(schema, self.max_tokens)]
 
     def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:
         """Label, hash, part and order of each row, a few batches, and the weights [bytes]."""
         outputs = len(target.classes) if target.task == "multiclass" else 1
-        batches = self.batch_rows * max(len(schema), 1) * 40
-        return 40 * rows + batches + 64 * outputs * len(schema) + 8 * 2**20
+        width = max((span.stop for span in spans_of(schema).values()), default=1)
+        batches = self.batch_rows * width * 40
+        return 40 * rows + batches + 64 * outputs * width + 8 * 2**20
 
     def train(self, data: TrainingData) -> FittedLinear:
         """Learn.
@@ -157,7 +171,7 @@ def _refuse_unusable(schema: Schema, usable: Sequence[str]) -> None:
         raise SchemaError(
             "there is no feature that a linear model can learn from",
             where="linear",
-            expected="numbers, truth values, categories or times",
+            expected="numbers, truth values, categories, times, texts or lists",
             got=", ".join(f"{field.name!r} ({field.role.value})" for field in schema) or "no columns",
             remedy="give a column another role, or derive numbers from it by steps",
         )
@@ -177,7 +191,8 @@ class FittedLinear(FittedModel):
     """A linear model that has learned.
 
     Attributes:
-        weights: float64, shape (outputs, features): one output for two classes or a regression, else one per class.
+        weights: float64, shape (outputs, width of the features); one output for two classes or a regression, else one
+            per class.
         intercept: float64, shape (outputs,).
     """
 
@@ -196,10 +211,17 @@ class FittedLinear(FittedModel):
         """
         # Feature by feature, not as one matrix product: BLAS rounds a row differently among other rows.
         scores = np.tile(self.intercept[:, None], (1, len(batch)))
-        for place, column in enumerate(feature_columns(batch.columns, self.features)):
+        spans = spans_of(self.features)
+        scalars = self.features.select([field.name for field in self.features if field.width is None])
+        for field, column in zip(scalars, feature_columns(batch.columns, scalars), strict=True):
             values = np.nan_to_num(column.astype(np.float64), nan=0.0)
             for output in range(len(scores)):
-                scores[output] += values * self.weights[output, place]
+                scores[output] += values * self.weights[output, spans[field.name].start]
+        for field in self.features:
+            if field.width is not None:
+                matrix = as_matrix(vector_column(batch.columns, field), field.width)
+                for output in range(len(scores)):
+                    scores[output] += matrix @ self.weights[output, spans[field.name]]
         predicted = self.from_scores(scores)
         if self.target.task == "regression":
             return value_batch(batch, predicted)
@@ -236,7 +258,7 @@ class FittedLinear(FittedModel):
         Raises:
             ResourceError: it can't be written.
         """
-        names = pa.array([*self.features.names, None], pa.string())
+        names = pa.array([*_weight_names(self.features), None], pa.string())
         outputs = np.concatenate([self.weights, self.intercept[:, None]], axis=1)
         table = pa.table([names, *map(pa.array, outputs)], names=["feature", *_output_names(len(outputs))])
         buffer = pa.BufferOutputStream()
@@ -265,7 +287,7 @@ class FittedLinear(FittedModel):
         expected = pa.schema([("feature", pa.string()), *((name, pa.float64()) for name in names[1:])])
         if not table.schema.equals(expected):
             raise damaged(path, str(table.schema), str(expected))
-        if table.column("feature").to_pylist() != [*described.features.names, None]:
+        if table.column("feature").to_pylist() != [*_weight_names(described.features), None]:
             raise damaged(path, "other features", "a row for each feature of model.json, and the intercept")
         numbers = np.array([table.column(name).to_numpy() for name in names[1:]])
         if not np.isfinite(numbers).all():
@@ -278,6 +300,11 @@ class FittedLinear(FittedModel):
             np.ascontiguousarray(numbers[:, :-1]),
             np.ascontiguousarray(numbers[:, -1]),
         )
+
+
+def _weight_names(features: Schema) -> list[str]:
+    """The feature of each weight: a column of vectors has as many as it is wide."""
+    return [field.name for field in features for _ in range(1 if field.width is None else field.width)]
 
 
 def _output_names(count: int) -> list[str]:

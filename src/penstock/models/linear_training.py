@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from penstock.errors import DataError
-from penstock.model import TrainingData
+from penstock.model import TrainingData, spans_of
 from penstock.models.limits import Progress
 from penstock.models.prediction import sigmoid
 from penstock.models.splits import validation_mask
@@ -124,7 +124,8 @@ class Training:
         return Weights(weights.weights * self._scale, weights.intercept * self._scale + self._center)
 
     def _zero(self) -> Weights:
-        return Weights(np.zeros((self._outputs, len(self._data.schema))), np.zeros(self._outputs))
+        width = max(span.stop for span in spans_of(self._data.schema).values())
+        return Weights(np.zeros((self._outputs, width)), np.zeros(self._outputs))
 
     def _learner(self) -> SGDClassifier | SGDRegressor:
         """A learner; scikit-learn's own shuffling is off, since the epochs are shuffled."""

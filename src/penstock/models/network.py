@@ -23,6 +23,7 @@ from penstock.durable import write_atomically
 from penstock.errors import MissingExtra, SchemaError
 from penstock.model import Effort, FittedModel, Model, Target, TrainingData, spans_of
 from penstock.models.arguments import one_of, real_number, whole_number
+from penstock.models.encoding import NUMBERS, WORDS, time_steps, word_steps
 from penstock.models.folder import Described, damaged, read_description, write_description
 from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
 from penstock.models.limits import refuse_beyond_memory
@@ -80,6 +81,7 @@ class Network(Model):
         averaging: how much of the mean of the weights is kept at each step (0 to below 1); 0 for no mean.
         validation_share: the share of the rows (0 to 1) held back, at most 50,000 rows.
         max_categories: the most categories of a column that get an embedding each; the rarest share one.
+        max_tokens: the most tokens of a column of text that count (TF-IDF).
         class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
         max_rows: the most rows to train on, a sample by row key; None for all.
 
@@ -114,6 +116,7 @@ class Network(Model):
     averaging: float = 0.99
     validation_share: float = 0.1
     max_categories: int = 10_000
+    max_tokens: int = 2_000
     class_weight: ClassWeight = None
     max_rows: int | None = None
 
@@ -136,7 +139,7 @@ class Network(Model):
             if getattr(self, bound) is not None:
                 real_number(f"network: {bound}", getattr(self, bound), 0, above=True)
         real_number("network: validation_share", self.validation_share, 0, 0.9, above=True)
-        for count in ("epochs", "restart_epochs", "max_categories"):
+        for count in ("epochs", "restart_epochs", "max_categories", "max_tokens"):
             whole_number(f"network: {count}", getattr(self, count), 1)
         for count in ("warmup_steps", "plateau_patience"):
             whole_number(f"network: {count}", getattr(self, count), 0)
@@ -155,33 +158,33 @@ class Network(Model):
         return self
 
     def steps(self, schema: Schema) -> Sequence[Step]:
-        """Numbers standardized (times and truth values too), categories as codes."""
+        """Numbers standardized (truth values and parts of times too), categories as codes, texts as vectors."""
         from penstock.steps.columns import Cast, Select
         from penstock.steps.encode import Ordinal
         from penstock.steps.scale import Standardize
 
-        usable = schema.of_role(Role.number, Role.integer, Role.boolean, Role.category, Role.time, Role.vector)
+        usable = schema.of_role(*NUMBERS, *WORDS, Role.category, Role.time)
         if not usable:
             raise SchemaError(
                 "there is no feature that a network can learn from",
                 where="network",
-                expected="numbers, truth values, categories, times or vectors",
+                expected="numbers, truth values, categories, times, texts or lists",
                 got=", ".join(f"{field.name!r} ({field.role.value})" for field in schema) or "no columns",
                 remedy="give a column another role, or derive numbers from it by steps",
             )
-        times, truths = schema.of_role(Role.time), schema.of_role(Role.boolean)
+        truths = schema.of_role(Role.boolean)
+        dates, parts = time_steps(schema, cyclic=True)
         categories = [name for name in schema.of_role(Role.category) if not pa.types.is_integer(schema[name].type)]
-        numbers = tuple(n for n in usable if schema[n].role not in (Role.category, Role.vector))
-        steps: list[Step] = [Select(usable)]
-        if times:
-            steps.append(Cast(times, "float64"))
+        plain = (name for name in usable if schema[name].role not in (Role.category, Role.time, *WORDS))
+        numbers = (*plain, *parts)
+        steps: list[Step] = [Select(usable), *dates]
         if truths:
             steps.append(Cast(truths, "float32"))
         if numbers:
             steps.append(Standardize(numbers))
         if categories:
             steps.append(Ordinal(tuple(categories), max_categories=self.max_categories))
-        return steps
+        return [*steps, *word_steps(schema, self.max_tokens)]
 
     def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:
         """torch itself, the weights with their gradients and the optimizer's state, windows of rows [bytes]."""

@@ -16,7 +16,8 @@ import pyarrow as pa
 from penstock.batch import Batch
 from penstock.errors import SchemaError
 from penstock.model import PREDICTION, PROBABILITY, Target
-from penstock.schema import Schema
+from penstock.schema import SPARSE, Field, Schema
+from penstock.vectors import as_matrix
 
 _EXACT_IN_FLOAT32 = 2**24
 
@@ -24,7 +25,8 @@ _EXACT_IN_FLOAT32 = 2**24
 def matrix_type(features: Schema) -> type[np.float32] | type[np.float64]:
     """float32 where it holds every value of these features exactly, else float64."""
     small = all(
-        field.type in (pa.float32(), pa.bool_(), pa.int8(), pa.int16(), pa.uint8(), pa.uint16())
+        field.width is not None
+        or field.type in (pa.float32(), pa.bool_(), pa.int8(), pa.int16(), pa.uint8(), pa.uint16())
         or (field.categories is not None and len(field.categories) < _EXACT_IN_FLOAT32)
         for field in features
     )
@@ -49,6 +51,44 @@ def feature_columns(columns: pa.RecordBatch, features: Schema) -> Iterator[npt.N
         )
     for field in features:
         yield _numbers(columns.column(field.name), field.name, field.type)
+
+
+def model_matrix(columns: pa.RecordBatch, features: Schema, dtype: type[np.float32] | type[np.float64]) -> Any:
+    """The features as one matrix of shape (rows, width of `penstock.model.spans_of`): dense, or, where a feature is a
+    column of vectors, in compressed rows.
+
+    Raises:
+        SchemaError: a feature is missing, or is not a number.
+    """
+    if all(field.width is None for field in features):
+        return feature_matrix(columns, features, dtype)
+    from scipy.sparse import csr_matrix, hstack
+
+    scalars = features.select([field.name for field in features if field.width is None])
+    values = dict(zip(scalars.names, feature_columns(columns, scalars), strict=True))
+    parts: list[Any] = []
+    for field in features:
+        if field.width is not None:
+            parts.append(as_matrix(vector_column(columns, field), field.width).astype(dtype))
+        else:
+            parts.append(csr_matrix(values[field.name].astype(dtype).reshape(-1, 1)))
+    return hstack(parts, format="csr")
+
+
+def vector_column(columns: pa.RecordBatch, field: Field) -> pa.Array:
+    """A column of vectors of the batch.
+
+    Raises:
+        SchemaError: it is missing, or no column of vectors.
+    """
+    if field.name not in columns.schema.names or columns.column(field.name).type != SPARSE:
+        raise SchemaError(
+            "the batch lacks features that the model was trained on",
+            expected=f"{field.name!r}, a column of vectors of width {field.width}",
+            got=f"no {field.name!r}" if field.name not in columns.schema.names else "a column of another type",
+            remedy="give the batch the same columns, through the same steps, as in training",
+        )
+    return columns.column(field.name)
 
 
 def feature_matrix(

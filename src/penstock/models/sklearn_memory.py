@@ -12,7 +12,7 @@ from penstock.schema import Schema
 if TYPE_CHECKING:
     from penstock.models.sklearn_model import Sklearn
 
-_LIBRARIES = 230 * 2**20
+_LIBRARIES = 160 * 2**20
 """What scikit-learn and skops hold once they are loaded, measured [bytes]."""
 _PLACES = 128
 """How many places of a sparse vector are taken to be used."""
@@ -61,7 +61,7 @@ def _trees(model: Sklearn, rows: int, outputs: int) -> float:
         count *= outputs
     leaf = model.parameters.get("min_samples_leaf") or 1
     smallest = leaf if isinstance(leaf, int) else max(1.0, leaf * rows)
-    leaves = rows / smallest
+    leaves = (0.64 if model.estimator == "random_forest" else 1.0) * rows / smallest  # of rows drawn with replacement
     depth = model.parameters.get("max_depth") or (8 if kind.trees == 1 else None)
     if depth is not None:
         leaves = min(leaves, 2.0**depth)

@@ -37,6 +37,7 @@ from penstock.step import Step
 
 _FILE = "estimator.skops"
 _BATCH_ROWS = 1024
+_LEARNED_ROWS, _MOST_EPOCHS = 200_000, 200
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Sklearn(Model):
         estimator: which one.
         parameters: the estimator's own, by scikit-learn's names; plain values.
         class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
-        epochs: passes over the rows, where it learns batch by batch; None for 10, of mlp 20.
+        epochs: passes over the rows, where it learns batch by batch; None for 10 (of mlp 20), more on fewer than 20,000
+            rows (200,000 / rows, at most 200).
         batch_rows: rows of a batch there; None for 1,024 [rows].
         calibration_share: the share of the rows (0 to 1) held back for probabilities, where the estimator has none,
             at most 50,000 rows; None for 0.1.
@@ -127,6 +129,12 @@ class Sklearn(Model):
     def rows_of_batch(self) -> int:
         """Rows of a batch, where it learns batch by batch."""
         return self.batch_rows or _BATCH_ROWS
+
+    def epochs_on(self, rows: int) -> int:
+        """Passes over so many rows, where it learns batch by batch."""
+        if self.epochs is not None or self.kind.epochs <= 1:
+            return self.epochs or self.kind.epochs
+        return max(self.kind.epochs, min(_MOST_EPOCHS, _LEARNED_ROWS // max(rows, 1)))
 
     def steps(self, schema: Schema) -> Sequence[Step]:
         """Times and truth values as numbers, numbers as the estimator wants them, categories one-hot."""

@@ -77,7 +77,7 @@ class Training:
         settings: dict[str, Any] = {}
         if "random_state" in names:
             settings["random_state"] = self._data.seed % 2**32
-        if "n_jobs" in names:
+        if "n_jobs" in names and not self._kind.epochs:
             settings["n_jobs"] = self._data.resources.cores
         return made.set_params(**settings)
 
@@ -177,7 +177,7 @@ class Training:
 
     def _learn_by_batch(self, progress: Progress) -> int:
         """Epochs of shuffled batches; scikit-learn's own stopping is not asked."""
-        epochs = self._model.epochs or self._kind.epochs
+        epochs = self._model.epochs_on(self._data.rows)
         batch_rows = self._model.rows_of_batch
         classes = {} if self._regression else {"classes": np.arange(len(self._data.target.classes))}
         learned = 0

@@ -128,7 +128,7 @@ class Group(Relation):
                 yield record_batch(arrays, schema.names, batch.num_rows)
 
         bench.write("exact.arrow", groups(), schema)
-        beside = {new: ("exact.arrow", new) for new in exact}
+        beside: dict[str, tuple[tuple[str, ...], str]] = {new: (("exact.arrow",), new) for new in exact}
         beside |= self._sums(bench, first, by)
         rows, out = bench.rows.rows, int(np.count_nonzero(first))
         count = Count(self.name, rows_in=rows, out=out, dropped=rows - out)
@@ -137,7 +137,9 @@ class Group(Relation):
         )
         return Outcome(out, count, "repeats.npy", beside, notes=(note,))
 
-    def _sums(self, bench: Workbench, first: npt.NDArray[np.uint8], by: Sequence[str]) -> dict[str, tuple[str, str]]:
+    def _sums(
+        self, bench: Workbench, first: npt.NDArray[np.uint8], by: Sequence[str]
+    ) -> dict[str, tuple[tuple[str, ...], str]]:
         """Sums, means and deviations: the rows in the order of groups, each summed in the order of its rows."""
         wanted = {new: pair for new, pair in self.columns.items() if pair[0] in _SUMS}
         values = tuple(dict.fromkeys(column for _, column in wanted.values()))
@@ -155,7 +157,7 @@ class Group(Relation):
 
     def _laid(
         self, bench: Workbench, number: int, new: str, first: npt.NDArray[np.uint8], values: npt.NDArray[np.float64]
-    ) -> tuple[str, str]:
+    ) -> tuple[tuple[str, ...], str]:
         """What stands at the first rows of the groups, one after the other."""
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -165,7 +167,7 @@ class Group(Relation):
                 yield record_batch([array], [new], len(array))
 
         bench.write(f"sum-{number}.arrow", batches(), pa.schema([(new, pa.float64())]))
-        return f"sum-{number}.arrow", new
+        return (f"sum-{number}.arrow",), new
 
 
 @dataclass(frozen=True)

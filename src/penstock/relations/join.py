@@ -257,7 +257,7 @@ class _Joining:
             at += ends
         return places
 
-    def _columns(self, places: npt.NDArray[np.int64]) -> dict[str, tuple[str, str]]:
+    def _columns(self, places: npt.NDArray[np.int64]) -> dict[str, tuple[tuple[str, ...], str]]:
         """The other side's columns in the order of the outgoing rows, a file for each."""
         found = list(self._bench.shape.others.items())
 
@@ -268,7 +268,7 @@ class _Joining:
 
         with ThreadPoolExecutor(self._bench.cores) as pool:
             list(pool.map(lay, range(len(found))))
-        return {new: (f"column-{number}.arrow", name) for number, (new, name) in enumerate(found)}
+        return {new: ((f"column-{number}.arrow",), name) for number, (new, name) in enumerate(found)}
 
     def _filtered(self) -> Outcome:
         """The rows with a match, or those without."""
@@ -410,6 +410,6 @@ class JoinRows(Relation):
                 got=f"{other.rows:,} rows" + (f", {other.rejected:,} more were rejected" if other.rejected else ""),
                 remedy="join by a key, or mend what was rejected",
             )
-        file = "|".join(path.relative_to(bench.folder).as_posix() for path in other.paths)
+        files = tuple(path.relative_to(bench.folder).as_posix() for path in other.paths)
         count = Count(self.name, rows_in=other.rows, out=other.rows)
-        return Outcome(other.rows, count, None, {new: (file, name) for new, name in bench.shape.others.items()})
+        return Outcome(other.rows, count, None, {new: (files, name) for new, name in bench.shape.others.items()})

@@ -188,7 +188,7 @@ class Rolling(Relation):
         for number, (name, array) in enumerate(zip(columns, found, strict=True)):
             schema = pa.schema([(name, pa.float64())])
             bench.write(f"window-{number}.arrow", _batches(array, name), schema)
-            beside[f"{name}{self.suffix}"] = (f"window-{number}.arrow", name)
+            beside[f"{name}{self.suffix}"] = ((f"window-{number}.arrow",), name)
         return Outcome(rows, Count(self.name, rows_in=rows, out=rows), None, beside)
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from penstock.batch import Batch
 from penstock.errors import SchemaError, UsageError
-from penstock.schema import Field, Role, Schema
+from penstock.schema import SPARSE, Field, Role, Schema
 from penstock.selector import ColumnsLike, as_selector
 from penstock.step import Check, Columns, Step, TableStep, Use
 from penstock.steps.arguments import Family, chosen, family, retyped
@@ -134,7 +134,7 @@ class Rename(Step):
 
     Raises:
         UsageError: no name is given, or one new name for two columns.
-        SchemaError: a column is not there, or a new name is one that is there and stays.
+        SchemaError: a column is not there, is of vectors, or a new name is one that is there and stays.
 
     Example:
         >>> Rename({"Sex": "sex", "Age (years)": "age"}).columns["Sex"]
@@ -166,6 +166,13 @@ class Rename(Step):
         """Reads and removes the old names, writes the new ones."""
         for name in self.columns:
             require(schema, name, "step 'rename'")
+            if schema[name].type == SPARSE:
+                raise SchemaError(
+                    "a column of vectors keeps its name",
+                    where="step 'rename'",
+                    got=repr(name),
+                    remedy="rename the column that the vectors are made of, before the step that makes them",
+                )
         taken = [new for new in self.columns.values() if new in schema and new not in self.columns]
         if taken:
             raise SchemaError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, get_args
 
 import polars as pl
 
@@ -14,29 +16,45 @@ from penstock.selector import ColumnsLike, as_selector
 from penstock.step import Columns, Step, TableStep, Use
 from penstock.steps.arguments import chosen_of
 
+Spaces = Literal["collapse", "trim", "keep"]
+Forms = Literal["width", "NFC", "NFKC"]
+Case = Literal["keep", "lower", "upper", "casefold"]
+
 MISSING = ("", "-", "--", "---", "?", "??", "n/a", "#n/a", "nan", "null", "<na>", "#null!", "无", "未知", "缺失")
 """Texts that say that there is no value and nothing else; "none", "unknown" and "other" can be answers."""
-_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\u00ad]"
-_SPACE = r"[\s\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+"
+_INVISIBLE = (
+    r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+)
+# Joiners are part of the spelling of Persian, of the scripts of India and of emoji; after other letters they are dirt.
+_JOINERS = (
+    r"(^|[\p{Latin}\p{Greek}\p{Cyrillic}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Nd}\p{P}\s])[\u200c\u200d]+"
+)
 
 
 @dataclass(frozen=True)
 class NormalizeText(Step):
-    """Text in one spelling of its characters: white space trimmed and collapsed, compatible forms made one.
+    """Text in one spelling of its characters: white space trimmed, forms of one character made one.
 
-    In this order: characters that are not seen (controls, zero-width) are taken out; full-width, half-width and other
-    compatible forms become the plain ones (Unicode normalization form KC, Unicode Standard Annex 15); white space, line
-    ends too, becomes one space, and none at the ends; the case is changed, if asked for; texts that say that there is
-    no value become null, and so does a text of nothing.
+    In this order: characters that are not seen (controls, zero-width, marks of direction) are taken out; forms of one
+    character become one; white space is trimmed or collapsed; the case is changed, if asked for; texts that say that
+    there is no value become null, and so does a text of nothing.
+
+    Forms, after Unicode Standard Annexes 11 and 15:
+
+    - "width": full-width and half-width characters become the plain ones, and what looks the same is the same (NFC).
+    - "NFC": only what looks the same.
+    - "NFKC": all compatible forms, such as "№" as "No" and "ﬁ" as "fi". It can change what a text says: "10⁶" becomes
+      "106", and "1½" becomes "11⁄2".
 
     Args:
         columns: columns of categories or text.
-        spaces: whether white space is trimmed and collapsed.
-        unicode: "NFKC", "NFC" (forms that look the same only), or null for none.
+        spaces: "collapse": white space, line ends too, becomes one space, and none at the ends; "trim": none at the
+            ends; "keep".
+        unicode: "width", "NFC", "NFKC", or null for the characters as they are.
         case: "keep", "lower", "upper" or "casefold" (lower case for comparing, such as "ß" as "ss").
         invisible: whether characters that are not seen are taken out.
-        missing: texts that become null, compared without regard to case; null for the usual ones ("n/a", "null", "-",
-            "?", "无", "未知", ...); an empty list for none but the empty text.
+        missing: texts that become null, compared without regard to case, after all the rest; null for the usual ones
+            ("n/a", "null", "-", "?", "无", "未知", ...); an empty list for none but the empty text.
 
     Raises:
         UsageError: an argument is none of its values.
@@ -52,9 +70,9 @@ class NormalizeText(Step):
     """
 
     columns: ColumnsLike
-    spaces: bool = True
-    unicode: Literal["NFKC", "NFC"] | None = "NFKC"
-    case: Literal["keep", "lower", "upper", "casefold"] = "keep"
+    spaces: Spaces = "collapse"
+    unicode: Forms | None = "width"
+    case: Case = "keep"
     invisible: bool = True
     missing: tuple[str, ...] | None = None
 
@@ -63,16 +81,26 @@ class NormalizeText(Step):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
-        if self.missing is not None:
-            object.__setattr__(self, "missing", tuple(self.missing))
-        for setting, values in (("unicode", ("NFKC", "NFC", None)), ("case", ("keep", "lower", "upper", "casefold"))):
-            if getattr(self, setting) not in values:
-                raise UsageError(
-                    "not a choice",
-                    where=f"{self.name}: {setting}",
-                    expected=", ".join(map(repr, values)),
-                    got=repr(getattr(self, setting)),
-                )
+        given: tuple[tuple[str, tuple[Any, ...]], ...] = (
+            ("spaces", get_args(Spaces)),
+            ("unicode", (*get_args(Forms), None)),
+            ("case", get_args(Case)),
+            ("invisible", (True, False)),
+        )
+        for setting, values in given:
+            # By identity too: 1 equals True, and is a mistake.
+            if not any(getattr(self, setting) is value or getattr(self, setting) == str(value) for value in values):
+                raise self._wrong(setting, ", ".join("null" if value is None else repr(value) for value in values))
+        words = self.missing
+        if words is not None:
+            if not isinstance(words, (tuple, list)) or not all(isinstance(word, str) for word in words):
+                raise self._wrong("missing", "a list of texts, or null for the usual ones")
+            object.__setattr__(self, "missing", tuple(words))
+
+    def _wrong(self, setting: str, expected: str) -> UsageError:
+        return UsageError(
+            "not a choice", where=f"{self.name}: {setting}", expected=expected, got=repr(getattr(self, setting))
+        )
 
     def touches(self, schema: Schema) -> Columns:
         """The columns, read and written."""
@@ -84,7 +112,11 @@ class NormalizeText(Step):
 
     def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedNormalizeText:
         """Nothing is learned."""
-        return FittedNormalizeText(self, schema, tuple(field.name for field in self._fields(schema)))
+        words = pl.DataFrame({"word": [*(MISSING if self.missing is None else self.missing), ""]})
+        column = pl.col("word")
+        compared = words.select(_normalized(self, column).str.to_lowercase()).to_series()
+        names = tuple(field.name for field in self._fields(schema))
+        return FittedNormalizeText(self, schema, names, tuple(dict.fromkeys(compared)))
 
 
 @dataclass(frozen=True)
@@ -94,29 +126,62 @@ class FittedNormalizeText(TableStep):
     step: NormalizeText
     schema: Schema
     names: tuple[str, ...]
+    missing: tuple[str, ...]
 
     def expressions(self, inputs: Mapping[str, pl.Expr], use: Use) -> Mapping[str, pl.Expr]:
         """Each column's text."""
         return {name: self._text(inputs[name]) for name in self.names}
 
     def _text(self, text: pl.Expr) -> pl.Expr:
-        step = self.step
-        if step.invisible:
-            text = text.str.replace_all(_CONTROL, "")
-        if step.unicode is not None:
-            text = text.str.normalize(step.unicode)
-        if step.spaces:
-            text = text.str.replace_all(_SPACE, " ").str.strip_chars(" ")
-        if step.case == "lower":
-            text = text.str.to_lowercase()
-        elif step.case == "upper":
-            text = text.str.to_uppercase()
-        elif step.case == "casefold":
-            text = folded(text)
-        words = MISSING if step.missing is None else tuple(word.lower() for word in ("", *step.missing))
-        return pl.when(text.str.to_lowercase().is_in(list(words))).then(None).otherwise(text)
+        normal = _normalized(self.step, text)
+        absent = normal.str.to_lowercase().is_in(list(self.missing))
+        return pl.when(absent).then(None).otherwise(normal)
+
+
+def _normalized(step: NormalizeText, text: pl.Expr) -> pl.Expr:
+    """The text but for what is missing."""
+    if step.invisible:
+        text = text.str.replace_all(_INVISIBLE, "").str.replace_all(_JOINERS, "$1")
+    if step.unicode == "width":
+        text = narrowed(text).str.normalize("NFC")
+    elif step.unicode is not None:
+        text = text.str.normalize(step.unicode)
+    if step.spaces == "collapse":
+        text = text.str.replace_all(r"\s+", " ").str.strip_chars(" ")
+    elif step.spaces == "trim":
+        text = text.str.strip_chars()
+    if step.case == "lower":
+        return text.str.to_lowercase()
+    if step.case == "upper":
+        return text.str.to_uppercase()
+    return folded(text) if step.case == "casefold" else text
+
+
+def narrowed(text: pl.Expr) -> pl.Expr:
+    """Full-width and half-width characters as the plain ones: the mappings <wide> and <narrow> of UnicodeData.txt."""
+    plain = _plain()
+    return text.str.replace_many(list(plain), list(plain.values()))
 
 
 def folded(text: pl.Expr) -> pl.Expr:
-    """Text for comparing without regard to case: the common and the full folding of "ß" (Unicode, CaseFolding.txt)."""
-    return text.str.to_lowercase().str.replace_all("ß", "ss", literal=True).str.replace_all("ς", "σ", literal=True)
+    """Text for comparing without regard to case, as `str.casefold` gives it: full case folding (CaseFolding.txt)."""
+    full = _full_foldings()
+    return text.str.to_lowercase().str.replace_many(list(full), list(full.values()))
+
+
+@cache
+def _plain() -> dict[str, str]:
+    """The plain form of each full-width or half-width character."""
+    found = {}
+    for character in map(chr, (0x3000, *range(0xFF00, 0xFFF0))):
+        kind, _, code = unicodedata.decomposition(character).partition(" ")
+        if kind in ("<wide>", "<narrow>"):
+            found[character] = chr(int(code, 16))
+    return found
+
+
+@cache
+def _full_foldings() -> dict[str, str]:
+    """Lower-case characters that folding changes once more; all are in the Basic Multilingual Plane."""
+    lower = (chr(code) for code in range(0x10000) if chr(code).lower() == chr(code))
+    return {character: character.casefold() for character in lower if character.casefold() != character}

@@ -1,0 +1,223 @@
+"""A step that turns a category into what the target is on average where it occurs: `TargetEncode`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from penstock.batch import Batch
+from penstock.errors import SchemaError, UsageError
+from penstock.schema import SPARSE, Field, Role, Schema
+from penstock.selector import ColumnsLike, as_selector
+from penstock.statistic import Statistic
+from penstock.statistics.target_sums import TargetSums, TargetSumsValue, folds_of
+from penstock.statistics.values import as_text
+from penstock.step import Columns, FittedStep, Step, Use
+from penstock.steps.arguments import chosen_of, retyped
+from penstock.steps.vectors import with_column
+from penstock.vectors import sparse_column
+
+
+@dataclass(frozen=True)
+class TargetEncode(Step):
+    """Categories as the mean of the target among their rows, drawn towards the mean of all rows the fewer they are.
+
+    Micci-Barreca, "A preprocessing scheme for high-cardinality categorical attributes", SIGKDD Explorations 3 (2001).
+    With "auto" smoothing, a category of n rows with variance v among them gets ``w * mean + (1 - w) * overall``,
+    ``w = n * V / (n * V + v)``, where V is the variance of the target (empirical Bayes, as scikit-learn's
+    TargetEncoder); with a number m, ``w = n / (n + m)``.
+
+    It does not leak: where a model learns (and where later steps are fitted), a row gets the mean of the rows of the
+    other folds, so that its own target is no part of it. The folds follow from the row keys. Where rows are predicted,
+    all folds count. A category that was not seen gets the overall mean; a missing value is a category of its own.
+
+    A target of numbers gives the mean; of two labels the share of the second in order; of more labels a vector of the
+    share of each.
+
+    Args:
+        columns: columns of categories or truth values.
+        smooth: "auto", or how many rows the overall mean counts as.
+        folds: how many folds.
+        target: "auto" (labels for a target of categories or truth values, else numbers), "labels" or "numbers".
+
+    Raises:
+        UsageError: an argument is out of its range.
+        SchemaError: no column has the role of the target.
+
+    Example:
+        >>> TargetEncode("city", smooth=10.0).folds
+        5
+    """
+
+    columns: ColumnsLike
+    smooth: float | Literal["auto"] = "auto"
+    folds: int = 5
+    target: Literal["auto", "labels", "numbers"] = "auto"
+
+    name = "target_encode"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", as_selector(self.columns))
+        if self.smooth != "auto" and not (isinstance(self.smooth, (int, float)) and 0 <= self.smooth < float("inf")):
+            raise UsageError(
+                "out of range",
+                where="target_encode: smooth",
+                expected="'auto', or a number from 0",
+                got=repr(self.smooth),
+            )
+        if not isinstance(self.folds, int) or not 2 <= self.folds <= 100:
+            raise UsageError(
+                "out of range", where="target_encode: folds", expected="from 2 to 100", got=repr(self.folds)
+            )
+        if self.target not in ("auto", "labels", "numbers"):
+            raise UsageError(
+                "not a choice", where="target_encode: target", expected="auto, labels or numbers", got=repr(self.target)
+            )
+
+    def touches(self, schema: Schema) -> Columns:
+        """The columns, read and written; the target is read by the statistics alone."""
+        names = tuple(field.name for field in self._fields(schema))
+        return Columns(names, names)
+
+    def _fields(self, schema: Schema) -> tuple[Field, ...]:
+        return chosen_of(self.columns, schema, self.name, "text", "truth values")
+
+    def statistics(self, schema: Schema) -> Mapping[str, Statistic[Any]]:
+        """Sums of the target by category and fold."""
+        targets = schema.of_role(Role.target)
+        if not targets:
+            raise SchemaError(
+                "there is no target to encode by",
+                where="step 'target_encode'",
+                expected="a column of the role target",
+                got="none",
+                remedy="target: COLUMN in the pipeline file, or --target",
+            )
+        kind = schema[targets[0]].kind
+        labels = kind in (Role.category, Role.boolean, Role.text) if self.target == "auto" else self.target == "labels"
+        return {field.name: TargetSums(field.name, targets[0], self.folds, labels) for field in self._fields(schema)}
+
+    def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedTargetEncode:
+        """The step with a table of encodings for each column."""
+        fields = self._fields(schema)
+        tables = tuple(_table(values[field.name], self.smooth) for field in fields)
+        made = []
+        for field, table in zip(fields, tables, strict=True):
+            width = table.schema.field("encoding").type.list_size
+            if width == self.folds + 1:
+                made.append(retyped(field, pa.float64(), Role.number))
+                continue
+            parts = tuple(str(label) for label in values[field.name].labels)
+            made.append(
+                replace(
+                    field, type=SPARSE, role=Role.vector, categories=None, values=None, width=len(parts), parts=parts
+                )
+            )
+        return FittedTargetEncode(self, schema.put(*made), tuple(field.name for field in fields), tables)
+
+
+def _table(value: TargetSumsValue, smooth: float | Literal["auto"]) -> pa.Table:
+    """For each value, and last for what was not seen: its encodings without each fold, then with all of them."""
+    folds = value.rows.shape[1]
+    numbers = not value.labels
+    outputs = [0] if numbers else [1] if len(value.labels) == 2 else list(range(len(value.labels)))
+    parts = []
+    for left_out in (*range(folds), None):
+        used = np.array([fold != left_out for fold in range(folds)])
+        rows = value.rows[:, used].sum(axis=1)
+        squares = value.squares[:, used].sum(axis=1)
+        for output in outputs:
+            sums = value.sums[:, used, output].sum(axis=1) if value.sums.shape[2] else np.zeros(len(rows))
+            parts.append(_smoothed(rows, sums, squares if numbers else sums, smooth))
+    encodings = np.column_stack(parts) if parts else np.zeros((1, folds + 1))
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(encodings.reshape(-1)), encodings.shape[1])
+    names = pa.array([*value.values, None], pa.large_string())
+    seen = pa.array([*(True for _ in value.values), False])
+    return pa.table({"value": names, "seen": seen, "encoding": flat}).combine_chunks()
+
+
+def _smoothed(
+    rows: npt.NDArray[np.float64],
+    sums: npt.NDArray[np.float64],
+    squares: npt.NDArray[np.float64],
+    smooth: float | Literal["auto"],
+) -> npt.NDArray[np.float64]:
+    """The encoding of each value, and last the overall mean."""
+    total = float(rows.sum())
+    overall = float(sums.sum()) / total if total else 0.0
+    means = np.divide(sums, rows, out=np.full(len(rows), overall), where=rows > 0)
+    if smooth == "auto":
+        variance = max(float(squares.sum()) / total - overall**2, 0.0) if total else 0.0
+        within = np.maximum(np.divide(squares, rows, out=np.zeros(len(rows)), where=rows > 0) - means**2, 0.0)
+        strength = rows * variance
+        weight = np.divide(strength, strength + within, out=np.ones(len(rows)), where=strength + within > 0)
+    else:
+        weight = np.divide(rows, rows + smooth, out=np.zeros(len(rows)), where=rows + smooth > 0)
+    weight = np.where(rows > 0, weight, 0.0)
+    return np.append(weight * means + (1.0 - weight) * overall, overall)
+
+
+@dataclass(frozen=True)
+class FittedTargetEncode(FittedStep):
+    """`TargetEncode` with the encodings of each column."""
+
+    step: TargetEncode
+    schema: Schema
+    names: tuple[str, ...]
+    tables: tuple[pa.Table, ...]
+
+    @cached_property
+    def _lookups(self) -> list[tuple[pa.Array, int | None, npt.NDArray[np.float64]]]:
+        """The values seen, the place of a missing one, and the encodings."""
+        found = []
+        for table in self.tables:
+            seen = table.filter(table.column("seen"))
+            values = seen.column("value").combine_chunks()
+            values = values.chunk(0) if isinstance(values, pa.ChunkedArray) else values
+            missing = (
+                int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0]) if values.null_count else None
+            )
+            encodings = table.column("encoding").combine_chunks()
+            encodings = encodings.chunk(0) if isinstance(encodings, pa.ChunkedArray) else encodings
+            width = encodings.type.list_size
+            found.append((values, missing, encodings.flatten().to_numpy().reshape(-1, width)))
+        return found
+
+    def transform(self, batch: Batch, use: Use) -> Batch:
+        """The batch with its categories encoded: without a row's own fold, where a model or a step learns."""
+        learns = use.purpose in ("fit", "train")
+        folds = self.step.folds
+        fold = folds_of(batch, folds) if learns else np.full(len(batch), folds)
+        names, columns = [], []
+        for name, (values, missing, encodings) in zip(self.names, self._lookups, strict=True):
+            if name not in batch.columns.schema.names:
+                continue
+            place = _places(batch.column(name), values, missing)
+            outputs = encodings.shape[1] // (folds + 1)
+            names.append(name)
+            if outputs == 1:
+                columns.append(pa.array(encodings[place, fold]))
+                continue
+            shares = encodings.reshape(len(encodings), folds + 1, outputs)[place, fold]
+            bounds = np.arange(len(batch) + 1) * outputs
+            columns.append(
+                sparse_column(bounds, np.tile(np.arange(outputs), len(batch)), shares.reshape(-1).astype(np.float32))
+            )
+        return with_column(batch, names, columns)
+
+
+def _places(column: pa.Array, values: pa.Array, missing: int | None) -> npt.NDArray[np.int64]:
+    """The place of each row's value among those seen; one beyond them for what was not."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    texts = as_text(column.dictionary).cast(pa.large_string())
+    known = pc.index_in(texts, value_set=values, skip_nulls=True).fill_null(len(values))
+    table = np.append(known.to_numpy().astype(np.int64), len(values) if missing is None else missing)
+    return np.asarray(table[column.indices.cast(pa.int64()).fill_null(len(texts)).to_numpy()])

@@ -1,0 +1,388 @@
+"""Steps that turn texts, lists and categories into sparse vectors: `TfIdf`, `Hash` and `MultiHot`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from penstock.batch import Batch
+from penstock.errors import SchemaError, UsageError
+from penstock.schema import Field, Schema
+from penstock.selector import ColumnsLike, as_selector
+from penstock.statistic import Statistic
+from penstock.statistics.hashing import hash_texts, mix
+from penstock.statistics.tokens import Analyzer, DocumentFrequencies, Tokenizer, series_of
+from penstock.step import Columns, FittedStep, Step, Use
+from penstock.steps.arguments import chosen, family
+from penstock.steps.vectors import column_of, counted_tokens, unit_length, vector_field, vocabulary_of, with_column
+
+MOST_WIDTH = 2**20
+
+
+def _fields(step: TfIdf | Hash | MultiHot, schema: Schema) -> tuple[Field, ...]:
+    """The columns, all of texts or lists of texts.
+
+    Raises:
+        SchemaError: one is of something else.
+    """
+    fields = chosen(step.columns, schema)
+    for field in fields:
+        if family(field) != "text" and not pa.types.is_list(field.type):
+            raise SchemaError(
+                "not a column that the step can work on",
+                where=f"step {step.name!r}, column {field.name!r}",
+                expected="text, categories or lists of them",
+                got=f"{field.type} (role {field.role.value})",
+                remedy="leave it out of `columns`, or cast it first",
+            )
+    return fields
+
+
+def _width(step: str, name: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_WIDTH):
+        raise UsageError(
+            "not a width", where=f"{step}: {name}", expected=f"a whole number from 1 to {MOST_WIDTH:,}", got=repr(value)
+        )
+
+
+class _Vectors(Step):
+    """What the three have in common: each column becomes a column of vectors of the same name."""
+
+    columns: ColumnsLike
+
+    def touches(self, schema: Schema) -> Columns:
+        """The columns, read and written."""
+        names = tuple(field.name for field in _fields(self, schema))  # type: ignore[arg-type]
+        return Columns(names, names)
+
+
+@dataclass(frozen=True)
+class TfIdf(_Vectors):
+    """Texts as vectors of weighted token counts (Salton and Buckley, "Term-weighting approaches in automatic text
+    retrieval", Information Processing & Management 24, 1988), as scikit-learn's TfidfVectorizer computes them.
+
+    A token's weight in a text is how often it stands there, times its inverse document frequency ``ln((1 + n) / (1 +
+    df)) + 1``, where n is the number of texts and df the number of those with the token; each vector has length 1.
+    Tokens that were not seen count nothing. Where no token is left, every vector is zero.
+
+    Args:
+        columns: columns of text, categories or lists.
+        analyzer: "auto" (words; of scripts without spaces characters and pairs of them), "word", "char" or "items".
+        ngrams: of "word" and "char", how many neighbours make a token: from, to.
+        lowercase: whether case is ignored.
+        min_df: the fewest texts that a token has to stand in.
+        max_df: the largest share (0 to 1) of the texts that it may stand in.
+        max_features: the most tokens: those that stand in most texts, of equal ones the first in order.
+        sublinear: whether a count c weighs ``1 + ln c``.
+        norm: "l2" for vectors of length 1, or null.
+
+    Raises:
+        UsageError: an argument is out of its range.
+
+    Example:
+        >>> from penstock.schema import Role
+        >>> from penstock.testing.steps import batch_of, fit_step
+        >>> schema = Schema((Field("text", pa.string(), Role.text),))
+        >>> batch = batch_of(schema, {"text": ["good day", "good night"]})
+        >>> fitted = fit_step(TfIdf("text", min_df=1), schema, [batch])
+        >>> fitted.schema["text"].parts
+        ('day', 'good', 'night')
+    """
+
+    columns: ColumnsLike
+    analyzer: Literal["auto", "word", "char", "items"] = "auto"
+    ngrams: tuple[int, int] = (1, 1)
+    lowercase: bool = True
+    min_df: int = 2
+    max_df: float = 1.0
+    max_features: int = 10_000
+    sublinear: bool = False
+    norm: Literal["l2"] | None = "l2"
+
+    name = "tfidf"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", as_selector(self.columns))
+        object.__setattr__(self, "ngrams", tuple(self.ngrams))
+        _ = self.tokenizer
+        _width(self.name, "max_features", self.max_features)
+        if not isinstance(self.min_df, int) or self.min_df < 1:
+            raise UsageError(
+                "out of range", where="tfidf: min_df", expected="a whole number from 1", got=repr(self.min_df)
+            )
+        if not 0 < self.max_df <= 1:
+            raise UsageError(
+                "out of range", where="tfidf: max_df", expected="above 0, at most 1", got=repr(self.max_df)
+            )
+        if self.norm not in ("l2", None):
+            raise UsageError("no such norm", where="tfidf: norm", expected="'l2' or null", got=repr(self.norm))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """How texts are cut."""
+        return Tokenizer(self.analyzer, self.ngrams, self.lowercase)
+
+    def statistics(self, schema: Schema) -> Mapping[str, Statistic[Any]]:
+        """In how many texts each token stands."""
+        arguments = self.tokenizer.to_json()
+        return {field.name: DocumentFrequencies(field.name, arguments) for field in _fields(self, schema)}
+
+    def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedTfIdf:
+        """The step with its vocabularies."""
+        fields = _fields(self, schema)
+        made = tuple(self._vocabulary(values[field.name]) for field in fields)
+        outgoing = schema.put(
+            *(
+                vector_field(field, max(1, one.num_rows), one["token"].to_pylist() or None)
+                for field, one in zip(fields, made, strict=True)
+            )
+        )
+        return FittedTfIdf(self, outgoing, tuple(field.name for field in fields), made)
+
+    def _vocabulary(self, value: Any) -> pa.Table:
+        """Tokens in order with their inverse document frequencies."""
+        table = value.frequencies.table()
+        counts = table.column("count").to_numpy()
+        kept = np.flatnonzero((counts >= self.min_df) & (counts <= self.max_df * max(value.documents, 1)))
+        if len(kept) > self.max_features:
+            order = np.argsort(-counts[kept], kind="stable")[: self.max_features]
+            kept = np.sort(kept[order])
+        idf = np.log((1 + value.documents) / (1 + counts[kept])) + 1
+        return pa.table({"token": table.column("value").take(pa.array(kept)), "idf": pa.array(idf)}).combine_chunks()
+
+
+@dataclass(frozen=True)
+class FittedTfIdf(FittedStep):
+    """`TfIdf` with a vocabulary for each column: tokens and their inverse document frequencies."""
+
+    step: TfIdf
+    schema: Schema
+    names: tuple[str, ...]
+    vocabularies: tuple[pa.Table, ...]
+
+    @cached_property
+    def _lookups(self) -> list[tuple[pl.DataFrame, np.ndarray[Any, Any]]]:
+        return [(vocabulary_of(table["token"].to_pylist()), table["idf"].to_numpy()) for table in self.vocabularies]
+
+    def transform(self, batch: Batch, use: Use) -> Batch:
+        """The batch with its texts as vectors."""
+        present = batch.columns.schema.names
+        names, columns = [], []
+        for name, (vocabulary, idf) in zip(self.names, self._lookups, strict=True):
+            if name not in present:
+                continue
+            rows, places, counts = counted_tokens(batch, name, self.step.tokenizer, vocabulary)
+            weights = 1.0 + np.log(counts) if self.step.sublinear else counts.astype(np.float64)
+            values = weights * idf[places]
+            if self.step.norm == "l2":
+                values = unit_length(rows, values)
+            names.append(name)
+            columns.append(column_of(rows, places, values, len(batch)))
+        return with_column(batch, names, columns)
+
+
+@dataclass(frozen=True)
+class Hash(_Vectors):
+    """Texts, lists or categories as vectors of a fixed width, without a vocabulary: each token's hash says its place
+    and its sign (Weinberger et al., "Feature hashing for large scale multitask learning", ICML 2009).
+
+    Tokens that share a place are told apart no more, but their signs make the errors cancel on average. Nothing is
+    fitted, so that nothing has to be kept, and what was never seen has a place too.
+
+    Args:
+        columns: columns of text, categories or lists.
+        width: places of a vector.
+        analyzer: "value" (the whole value is one token), "auto", "word", "char" or "items".
+        ngrams: of "word" and "char", how many neighbours make a token: from, to.
+        lowercase: whether case is ignored, but for "value" and "items".
+        signed: whether the hash decides on a sign.
+        norm: "l2" for vectors of length 1, or null.
+
+    Raises:
+        UsageError: an argument is out of its range.
+
+    Example:
+        >>> Hash("city", width=64).width
+        64
+    """
+
+    columns: ColumnsLike
+    width: int = 1024
+    analyzer: Analyzer = "value"
+    ngrams: tuple[int, int] = (1, 1)
+    lowercase: bool = True
+    signed: bool = True
+    norm: Literal["l2"] | None = None
+
+    name = "hash"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", as_selector(self.columns))
+        object.__setattr__(self, "ngrams", tuple(self.ngrams))
+        _ = self.tokenizer
+        _width(self.name, "width", self.width)
+        if self.norm not in ("l2", None):
+            raise UsageError("no such norm", where="hash: norm", expected="'l2' or null", got=repr(self.norm))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """How texts are cut."""
+        return Tokenizer(self.analyzer, self.ngrams, self.lowercase)
+
+    def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedHash:
+        """Nothing is learned."""
+        fields = _fields(self, schema)
+        outgoing = schema.put(*(vector_field(field, self.width, None) for field in fields))
+        return FittedHash(self, outgoing, tuple(field.name for field in fields))
+
+
+@dataclass(frozen=True)
+class FittedHash(FittedStep):
+    """`Hash`, for the columns met."""
+
+    step: Hash
+    schema: Schema
+    names: tuple[str, ...]
+
+    def transform(self, batch: Batch, use: Use) -> Batch:
+        """The batch with its values as vectors."""
+        names = [name for name in self.names if name in batch.columns.schema.names]
+        return with_column(batch, names, [self._column(batch, name) for name in names])
+
+    def _column(self, batch: Batch, name: str) -> pa.StructArray:
+        tokens = self.step.tokenizer.tokens(series_of(batch, name))
+        frame = (
+            pl.DataFrame({"row": pl.int_range(len(tokens), eager=True), "token": tokens}).explode("token").drop_nulls()
+        )
+        distinct = frame["token"].unique(maintain_order=True)
+        hashed = mix(hash_texts(distinct.to_arrow().cast(pa.large_string())))
+        place = (hashed >> np.uint64(1)) % np.uint64(self.step.width)
+        sign = np.where(hashed & np.uint64(1), 1.0, -1.0) if self.step.signed else np.ones(len(hashed))
+        known = pl.DataFrame({"token": distinct, "place": place.astype(np.int64), "sign": sign.astype(np.int64)})
+        # Whole numbers are summed, so that their order does not matter.
+        found = frame.join(known, on="token").group_by("row", "place").agg(pl.col("sign").sum()).sort("row", "place")
+        found = found.filter(pl.col("sign") != 0)
+        rows = found["row"].cast(pl.Int64).to_numpy()
+        values = found["sign"].cast(pl.Float64).to_numpy()
+        if self.step.norm == "l2":
+            values = unit_length(rows, values)
+        return column_of(rows, found["place"].to_numpy(), values, len(batch))
+
+
+@dataclass(frozen=True)
+class MultiHot(_Vectors):
+    """Lists (or texts of items) as vectors of 0 and 1: a place for each item that was seen often enough.
+
+    An item that was not seen is left out; a missing list and an empty one are zeros.
+
+    Args:
+        columns: columns of lists, or of texts that ``separator`` cuts into items.
+        separator: what stands between the items of a text; needed for texts.
+        min_df: the fewest rows that an item has to stand in.
+        max_features: the most items: those that stand in most rows, of equal ones the first in order.
+
+    Raises:
+        UsageError: an argument is out of its range.
+        SchemaError: a column of texts, and no separator.
+
+    Example:
+        >>> from penstock.schema import Role
+        >>> from penstock.testing.steps import batch_of, fit_step
+        >>> schema = Schema((Field("tags", pa.string(), Role.category),))
+        >>> batch = batch_of(schema, {"tags": ["a;b", "b", None]})
+        >>> fit_step(MultiHot("tags", separator=";"), schema, [batch]).schema["tags"].parts
+        ('a', 'b')
+    """
+
+    columns: ColumnsLike
+    separator: str | None = None
+    min_df: int = 1
+    max_features: int = 10_000
+
+    name = "multi_hot"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", as_selector(self.columns))
+        _ = self.tokenizer
+        _width(self.name, "max_features", self.max_features)
+        if not isinstance(self.min_df, int) or self.min_df < 1:
+            raise UsageError(
+                "out of range", where="multi_hot: min_df", expected="a whole number from 1", got=repr(self.min_df)
+            )
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """How texts are cut."""
+        return Tokenizer("items", separator=self.separator)
+
+    def touches(self, schema: Schema) -> Columns:
+        """The columns, read and written."""
+        names = tuple(field.name for field in self._fields(schema))
+        return Columns(names, names)
+
+    def _fields(self, schema: Schema) -> tuple[Field, ...]:
+        fields = _fields(self, schema)
+        plain = [field.name for field in fields if not pa.types.is_list(field.type)]
+        if plain and self.separator is None:
+            raise SchemaError(
+                "texts are cut into items by a separator",
+                where=f"step 'multi_hot', column {plain[0]!r}",
+                expected="a column of lists, or a separator",
+                remedy="separator: ';'",
+            )
+        return fields
+
+    def statistics(self, schema: Schema) -> Mapping[str, Statistic[Any]]:
+        """In how many rows each item stands."""
+        arguments = self.tokenizer.to_json()
+        return {field.name: DocumentFrequencies(field.name, arguments) for field in self._fields(schema)}
+
+    def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedMultiHot:
+        """The step with its items."""
+        fields = self._fields(schema)
+        found = tuple(self._items(values[field.name]) for field in fields)
+        outgoing = schema.put(
+            *(
+                vector_field(field, max(1, len(items)), items or None)
+                for field, items in zip(fields, found, strict=True)
+            )
+        )
+        return FittedMultiHot(self, outgoing, tuple(field.name for field in fields), found)
+
+    def _items(self, value: Any) -> tuple[str, ...]:
+        table = value.frequencies.table()
+        counts = table.column("count").to_numpy()
+        kept = np.flatnonzero(counts >= self.min_df)
+        if len(kept) > self.max_features:
+            kept = np.sort(kept[np.argsort(-counts[kept], kind="stable")[: self.max_features]])
+        return tuple(table.column("value").take(pa.array(kept)).to_pylist())
+
+
+@dataclass(frozen=True)
+class FittedMultiHot(FittedStep):
+    """`MultiHot` with the items of each column."""
+
+    step: MultiHot
+    schema: Schema
+    names: tuple[str, ...]
+    items: tuple[tuple[str, ...], ...]
+
+    @cached_property
+    def _vocabularies(self) -> list[pl.DataFrame]:
+        return [vocabulary_of(items) for items in self.items]
+
+    def transform(self, batch: Batch, use: Use) -> Batch:
+        """The batch with its lists as vectors."""
+        names, columns = [], []
+        for name, vocabulary in zip(self.names, self._vocabularies, strict=True):
+            if name in batch.columns.schema.names:
+                rows, places, counts = counted_tokens(batch, name, self.step.tokenizer, vocabulary)
+                names.append(name)
+                columns.append(column_of(rows, places, np.ones(len(counts)), len(batch)))
+        return with_column(batch, names, columns)
