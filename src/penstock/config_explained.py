@@ -66,6 +66,7 @@ def _keys(config: PipelineConfig, reasons: Mapping[str, str]) -> Iterator[str]:
 
 def _beside(text: str, words: str) -> str:
     """A line with what it means beside it, or above it where there is no room."""
+    words = " ".join(words.split())
     if not words:
         return text
     line = f"{text:<{_ALIGNED}}  # {words}"
