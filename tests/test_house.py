@@ -196,6 +196,7 @@ def test_public_names_are_these_and_each_can_be_loaded() -> None:
         "Select", "Standardize", "__version__", "boolean", "categorical", "columns", "load", "numeric", "read",
         "role", "text", "time", "Profile", "profile", "Deduplicate", "Filter", "Group", "Join", "JoinRows", "MapColumns",
         "Rolling", "Sort",
+        "Bin", "FrequencyEncode", "Power", "QuantileTransform",
         "DateParts", "Derive", "DropMissing", "RejectMissing", "Rename", "Sklearn", "Validate",
     }  # fmt: skip
     for name in penstock.__all__:

@@ -89,7 +89,9 @@ def _empty() -> pa.RecordBatch:
 def _changed(before: Batch, after: Batch, name: str, label: str) -> pa.Table:
     old, new = _series(before.column(name)), _series(after.column(name))
     if old.dtype != new.dtype:
-        old, new = old.cast(pl.String), new.cast(pl.String)
+        # Whole numbers may come out as numbers with fractions: 3 as 3.0 is no change.
+        common = pl.Float64() if old.dtype.is_numeric() and new.dtype.is_numeric() else pl.String()
+        old, new = old.cast(common), new.cast(common)
     place = np.flatnonzero(old.ne_missing(new).to_numpy())
     keys = before.keys.take(place)
     return pa.table(

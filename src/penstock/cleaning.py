@@ -1,7 +1,8 @@
 """The default cleaning: which steps are used where the user wrote none, and why. Part of the pipeline's machinery.
 
 It repairs how a value is written, never what it says: nothing is imputed (models take missing values as they are),
-no number is changed, no row is left out. What it changes is told cell by cell by an audit.
+no number is changed, no row is left out. Keys, groups, weights and the target stay as they are. Precision is worth more
+than recall here: what may be right is left alone. What it changes is told cell by cell by an audit.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ def default_steps(schema: Schema) -> tuple[tuple[Step, str], ...]:
 
     categories, texts = schema.of_role(Role.category), schema.of_role(Role.text)
     found: list[tuple[Step, str]] = []
-    if categories or texts:
-        kinds = [kind for kind, names in (("categorical", categories), ("text", texts)) if names]
-        reason = f"{_named((*categories, *texts))}: one text may be written in several ways that look the same"
-        found.append((NormalizeText(kinds), reason))
+    if categories:
+        reason = f"{_named(categories)}: one category may be written in several ways that look the same"
+        found.append((NormalizeText("categorical"), reason))
+    if texts:
+        # Lines and paragraphs stay: they are part of a text.
+        found.append((NormalizeText("text", spaces="trim"), f"{_named(texts)}: for blanks and signs that are not seen"))
     if categories:
         reason = f"{_named(categories)}: spellings of one category would be taken for several"
         found.append((MergeSpellings("categorical"), reason))

@@ -116,7 +116,7 @@ def _definition(group: str, name: str) -> dict[str, Any]:
     definition = registry.find(group, name)
     forms: list[dict[str, Any]] = [_settings(definition)]
     fields = [item for item in dataclasses.fields(definition) if item.init]
-    if fields and (group == "steps" or (group == "models" and not _needs_nothing(definition))):
+    if fields and (group in ("steps", "relations") or (group == "models" and not _needs_nothing(definition))):
         hints = get_type_hints(definition)
         forms.append(_of_hint(hints[fields[0].name]))  # short for its first field
     if _needs_nothing(definition):

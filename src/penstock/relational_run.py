@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from penstock.batch import Batch, Count, RowKeys, add_counts, record_batch
+from penstock.batch import Batch, Count, add_counts, record_batch
 from penstock.durable import read_json, sync_folder, write_json, writing
 from penstock.engine import Figures, Listener, Resources, Station, Task, Transform
 from penstock.executor import Executor
@@ -27,18 +27,17 @@ from penstock.relation import PATH, POSITION, ROW, Outcome, Relation, Shape, Tab
 from penstock.relational import Head, Laid, LaidSource, RelatedSource
 from penstock.relational_link import Link, Linked
 from penstock.relational_query import connected, run
-from penstock.relational_store import Store, new_array, open_array
+from penstock.relational_store import Store, StoredSource, new_array, open_array, ordered
 from penstock.relational_store import lay_down as write_arrow
 from penstock.resources import held
 from penstock.run import digest_of, inputs_of
 from penstock.schema import Field, Role, Schema
 from penstock.sink import Receipt, ledger
 from penstock.sinks.parts import PartsSink
-from penstock.source import BLOCK_BYTES, BLOCK_ROWS, CHUNK_BYTES, Chunk, Fingerprint, Note, Source
+from penstock.source import BLOCK_ROWS, Chunk, Note, Source
 
 _FORMAT = 1
 _KEYS = (Field(PATH, pa.string(), Role.ignored), Field(ROW, pa.int64(), Role.ignored))
-_WINDOW_BYTES = 64 * 2**20
 
 
 def lay_down(related: RelatedSource, folder: Path, lent: Resources, listener: Listener) -> Source:
@@ -229,7 +228,7 @@ class _Job:
         if outcome.order is not None:
             path = place / "sorted.arrow"
             order = open_array(place / outcome.order)
-            write_arrow(path, _ordered(laid.store, order), laid.store.schema.to_arrow())
+            write_arrow(path, ordered(laid.store, order), laid.store.schema.to_arrow())
             paths = [path]
             counts.append(Count(last.label, rows_in=outcome.rows, out=outcome.rows))
         if outcome.tail is not None:
@@ -238,10 +237,7 @@ class _Job:
             counts = list(add_counts(counts, (Count(last.label, made=tail, out=tail),)))
         schema = last.shape.schema
         head = Head(tuple(counts), laid.rejected)
-        stored = {
-            "paths": [path.relative_to(self._folder).as_posix() for path in paths],
-            "schema": schema.to_json(),
-        }
+        stored = {"paths": [path.relative_to(self._folder).as_posix() for path in paths], "schema": schema.to_json()}
         return StoredSource(Store(paths, schema), base.fingerprints()), head, stored
 
     # ------------------------------------------------------------------ what is remembered
@@ -320,55 +316,6 @@ def _starts(scanned: _Scanned, links: Sequence[Link]) -> tuple[tuple[int, ...], 
 def _plan_of(source: Source) -> _Scanned:
     chunks = tuple(source.chunks())
     return _Scanned(Store((), source.schema), chunks, tuple(int(chunk.rows or 0) for chunk in chunks), (), ())
-
-
-def _ordered(store: Store, order: npt.NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
-    """All rows of a store in another order."""
-    width = max(1, store.nbytes // max(1, store.rows))
-    window = max(1024, min(2**20, _WINDOW_BYTES // width))
-    block = max(1, min(BLOCK_ROWS, BLOCK_BYTES // width))
-    for start in range(0, len(order), window):
-        rows = store.gather(np.asarray(order[start : start + window]), store.schema.names)
-        for first in range(0, rows.num_rows, block):
-            yield rows.slice(first, block)
-
-
-class StoredSource(Source):
-    """Rows laid down whole, with their row keys; their ledger is in what is read before them."""
-
-    def __init__(self, store: Store, prints: tuple[Fingerprint, ...]) -> None:
-        self.store = store
-        self.schema = store.schema
-        self._fingerprints = prints
-        self._limit = max(1, min(BLOCK_ROWS, BLOCK_BYTES * max(1, store.rows) // max(1, store.nbytes)))
-
-    def chunks(self) -> Iterator[Chunk]:
-        """Runs of rows of about 64 MiB; one at least."""
-        width = self.store.nbytes / max(1, self.store.rows)
-        rows = max(1, int(CHUNK_BYTES / max(width, 1)) // self._limit) * self._limit
-        for index, start in enumerate(range(0, max(1, self.store.rows), rows)):
-            stop = min(start + rows, self.store.rows)
-            yield Chunk(index, ({"start": start, "stop": stop},), int(width * (stop - start)), stop - start)
-
-    def read(self, chunk: Chunk, columns: Sequence[str] | None = None) -> Iterator[Batch]:
-        """The blocks of a chunk; one at least."""
-        names = tuple(self.schema.names if columns is None else columns)
-        start, stop = int(chunk.parts[0]["start"]), int(chunk.parts[0]["stop"])
-        for first in range(start, max(stop, start + 1), self._limit):
-            last = min(stop, first + self._limit)
-            rows = self.store.read(first, last, (*names, PATH, ROW))
-            paths = rows.column(PATH).dictionary_encode()
-            files = paths.indices.to_numpy().astype(np.int32)
-            keys = RowKeys(tuple(paths.dictionary.to_pylist()) or ("",), rows.column(ROW).to_numpy(), files)
-            yield Batch(record_batch(rows.columns[: len(names)], names, last - first), keys)
-
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
-        """Of the files that the rows came from."""
-        return self._fingerprints
-
-    def with_roles(self, roles: Mapping[str, Role]) -> Source:
-        """The same rows: roles are given where they come from."""
-        return self
 
 
 # ---------------------------------------------------------------------- the workbench

@@ -7,7 +7,7 @@ back at any time, and no memory that the process holds.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from penstock.batch import record_batch
+from penstock.batch import Batch, RowKeys, record_batch
 from penstock.durable import writing
-from penstock.relation import Table
-from penstock.schema import Schema
+from penstock.relation import PATH, ROW, Table
+from penstock.schema import Role, Schema
+from penstock.source import BLOCK_BYTES, BLOCK_ROWS, CHUNK_BYTES, Chunk, Fingerprint, Source
+
+_WINDOW_BYTES = 64 * 2**20
+"""About the bytes of the rows that are put in order at once [bytes]."""
 
 
 class Store(Table):
@@ -181,3 +185,52 @@ def open_array(path: Path) -> npt.NDArray[Any]:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except ValueError:  # of no rows: nothing to map
         return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def ordered(store: Store, order: npt.NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+    """All rows of a store in another order."""
+    width = max(1, store.nbytes // max(1, store.rows))
+    window = max(1024, min(2**20, _WINDOW_BYTES // width))
+    block = max(1, min(BLOCK_ROWS, BLOCK_BYTES // width))
+    for start in range(0, len(order), window):
+        rows = store.gather(np.asarray(order[start : start + window]), store.schema.names)
+        for first in range(0, rows.num_rows, block):
+            yield rows.slice(first, block)
+
+
+class StoredSource(Source):
+    """Rows laid down whole, with their row keys; their ledger is in what is read before them."""
+
+    def __init__(self, store: Store, prints: tuple[Fingerprint, ...]) -> None:
+        self.store = store
+        self.schema = store.schema
+        self._fingerprints = prints
+        self._limit = max(1, min(BLOCK_ROWS, BLOCK_BYTES * max(1, store.rows) // max(1, store.nbytes)))
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Runs of rows of about 64 MiB; one at least."""
+        width = self.store.nbytes / max(1, self.store.rows)
+        rows = max(1, int(CHUNK_BYTES / max(width, 1)) // self._limit) * self._limit
+        for index, start in enumerate(range(0, max(1, self.store.rows), rows)):
+            stop = min(start + rows, self.store.rows)
+            yield Chunk(index, ({"start": start, "stop": stop},), int(width * (stop - start)), stop - start)
+
+    def read(self, chunk: Chunk, columns: Sequence[str] | None = None) -> Iterator[Batch]:
+        """The blocks of a chunk; one at least."""
+        names = tuple(self.schema.names if columns is None else columns)
+        start, stop = int(chunk.parts[0]["start"]), int(chunk.parts[0]["stop"])
+        for first in range(start, max(stop, start + 1), self._limit):
+            last = min(stop, first + self._limit)
+            rows = self.store.read(first, last, (*names, PATH, ROW))
+            paths = rows.column(PATH).dictionary_encode()
+            files = paths.indices.to_numpy().astype(np.int32)
+            keys = RowKeys(tuple(paths.dictionary.to_pylist()) or ("",), rows.column(ROW).to_numpy(), files)
+            yield Batch(record_batch(rows.columns[: len(names)], names, last - first), keys)
+
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """Of the files that the rows came from."""
+        return self._fingerprints
+
+    def with_roles(self, roles: Mapping[str, Role]) -> Source:
+        """The same rows: roles are given where they come from."""
+        return self

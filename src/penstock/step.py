@@ -108,6 +108,10 @@ class FittedStep(ABC):
             remedy="leave it out of the steps to invert",
         )
 
+    def reason(self, column: str) -> str:
+        """Why it changes values of this column, for an audit; empty where the step's own description says it all."""
+        return ""
+
     def derive(self, statistic: Statistic[Any]) -> Statistic[Any] | None:
         """A statistic of the output from the same one of the input, where `Step.derives` said so."""
         return None

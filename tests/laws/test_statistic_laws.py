@@ -19,6 +19,7 @@ from penstock.statistics.classification import Classification
 from penstock.statistics.correlation import Correlation
 from penstock.statistics.count import Count
 from penstock.statistics.distinct import Distinct
+from penstock.statistics.documents import DocumentFrequencies
 from penstock.statistics.duplicates import Duplicates
 from penstock.statistics.frequencies import Frequencies
 from penstock.statistics.grouped import GroupedHistograms, GroupedMeans
@@ -30,8 +31,8 @@ from penstock.statistics.moments import Moments
 from penstock.statistics.regression import Regression
 from penstock.statistics.sample import Sample
 from penstock.statistics.sliced import Sliced
-from penstock.statistics.target_sums import TargetSums
-from penstock.statistics.tokens import DocumentFrequencies, Tokenizer
+from penstock.statistics.target_folds import TargetCounts, TargetMoments
+from penstock.statistics.tokens import Tokenizer
 from penstock.testing.statistics import check_statistic
 
 
@@ -81,10 +82,16 @@ EXAMPLES: dict[str, list[Example]] = {
     "document_frequencies": [
         Example(lambda: DocumentFrequencies("text", Tokenizer("char", (1, 2)).to_json()), True),
         Example(lambda: DocumentFrequencies("label", Tokenizer("value").to_json()), True),
+        Example(lambda: DocumentFrequencies("label", Tokenizer("word", (1, 2)).to_json()), True),
+        Example(lambda: DocumentFrequencies("label", Tokenizer("items", separator="t").to_json()), True),
     ],
-    "target_sums": [
-        Example(lambda: TargetSums("text", "label", labels=True), True),
-        Example(lambda: TargetSums("text", "number", folds=2), False),
+    "target_counts": [
+        Example(lambda: TargetCounts("text", "label"), True),
+        Example(lambda: TargetCounts("truth", "text", folds=2, seed=7), True),
+    ],
+    "target_moments": [
+        Example(lambda: TargetMoments("text", "number"), False),
+        Example(lambda: TargetMoments("label", "whole", folds=3), False),
     ],
     "changes": [Example(lambda: Changes(2), True)],
     "sliced": [

@@ -245,6 +245,7 @@ def test_parameters_are_checked_when_the_definition_is_made(name: Any, parameter
         ({"class_weight": "often"}, "class_weight"),
         ({"calibration_share": 0.0}, "calibration_share"),
         ({"max_categories": 0}, "max_categories"),
+        ({"max_tokens": 0}, "max_tokens"),
         ({"max_rows": 0}, "max_rows"),
     ],
 )
@@ -351,7 +352,10 @@ def test_steps_follow_the_encoding() -> None:
     assert [step.name for step in Sklearn("random_forest").steps(schema)] == ["select", "cast", "one_hot"]
     assert "min_max" in [step.name for step in Sklearn("multinomial_naive_bayes").steps(schema)]
     with pytest.raises(SchemaError, match="no feature"):
-        Sklearn("ridge").steps(Schema((Field("t", pa.string(), Role.text),)))
+        Sklearn("ridge").steps(Schema((Field("t", pa.string(), Role.key),)))
+    dated = Schema((Field("t", pa.timestamp("us"), Role.time), Field("w", pa.string(), Role.text)))
+    assert [step.name for step in Sklearn("ridge").steps(dated)][-1] == "tfidf"
+    assert "standardize" in [step.name for step in Sklearn("ridge").steps(dated)]
 
 
 # ---------------------------------------------------------------------- files

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,8 +72,16 @@ def laid(
 ) -> tuple[Source, Heard]:
     """The source after the relations, laid down in a folder, and what was said."""
     heard = Heard()
-    place = folder or Path(tempfile.mkdtemp(prefix="related-", dir=tempfile.gettempdir()))
-    return related(source, relations).laid_down(place / "relations", Resources(cores, memory), heard), heard
+    place = folder or Path(tempfile.mkdtemp(prefix="related-"))
+    try:
+        found = related(source, relations).laid_down(place / "relations", Resources(cores, memory), heard)
+    except BaseException:
+        if folder is None:
+            shutil.rmtree(place)
+        raise
+    if folder is None:
+        weakref.finalize(found, shutil.rmtree, place)
+    return found, heard
 
 
 def batches_of(source: Source, columns: Sequence[str] | None = None) -> list[Batch]:

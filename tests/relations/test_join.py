@@ -17,7 +17,8 @@ from penstock.errors import DataError, SchemaError, SourceError, UsageError
 from penstock.relations.columns import MapColumns
 from penstock.relations.deduplicate import Deduplicate
 from penstock.relations.filter import Filter
-from penstock.relations.join import Join, JoinRows
+from penstock.relations.join import Join
+from penstock.relations.join_rows import JoinRows
 
 LAWS = settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KEY = st.none() | st.integers(-2, 4)

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +11,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from related_rows import Heard, batches_of, laid, rows_of, source_of
+from related_rows import Heard, batches_of, laid, rows_of
 
 import penstock as ps
 from penstock import cli
 from penstock.config import PipelineConfig, dump_config, parse_config
 from penstock.engine import Resources
-from penstock.errors import ConfigError, ResourceError, RunError, UsageError
+from penstock.errors import ConfigError, RunError, SchemaError, UsageError
 from penstock.relational import related
-from penstock.resources import give_back, held
+from penstock.resources import held
 from penstock.schema import Role
 
 
@@ -88,67 +82,6 @@ def test_threads_and_memory_change_no_byte(data: Path, tmp_path: Path, many: int
         batches = batches_of(source)
         found.append([(batch.columns.to_pydict(), batch.keys.rows.tolist(), batch.counts) for batch in batches])
     assert found[0] == found[1] == found[2]
-
-
-@contextmanager
-def watched(folder: Path) -> Iterator[set[str]]:
-    """The names of files that are in folders named ``spill`` at some time."""
-    seen: set[str] = set()
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.002):
-            for place, _, names in os.walk(folder):
-                seen.update(name for name in names if place.endswith("/spill") and "storage" in name)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        thread.join()
-
-
-SPILLING = """
-import sys
-from pathlib import Path
-import penstock as ps
-from penstock.engine import Resources, Silent
-from penstock.resources import held
-
-rows, folder, memory = (Path(part) for part in sys.argv[1:4])
-source = ps.read(rows, roles={"key": "key"}).deduplicate("key").sort("key")
-found = source.laid_down(folder, Resources(2, held() + int(str(memory))), Silent())
-print([value for chunk in found.chunks() for batch in found.read(chunk) for value in batch.column("x").to_pylist()])
-"""
-
-
-def test_what_does_not_fit_is_spilled_into_the_folder_and_the_result_is_the_same(tmp_path: Path) -> None:
-    """In processes of their own: what this one holds depends on the tests before."""
-    rows = 600_000
-    keys = np.random.default_rng(1).permutation(rows) % 500_000
-    texts = [f"a key that is rather long {key:012d}" for key in keys]
-    path = tmp_path / "rows.parquet"
-    pq.write_table(pa.table({"key": texts, "x": np.arange(rows)}), path, row_group_size=100_000)
-    first: dict[int, int] = {}
-    for place, key in enumerate(keys.tolist()):
-        first.setdefault(key, place)
-    for name, memory, spills in (("small", 80 * 2**20, True), ("large", 2**32, False)):
-        folder = tmp_path / name
-        with watched(folder) as spilled:
-            command = [sys.executable, "-c", SPILLING, str(path), str(folder), str(memory)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert bool(spilled) is spills
-        assert json.loads(done.stdout) == [first[key] for key in sorted(first)]
-
-
-def test_memory_that_is_too_small_for_anything_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    source = source_of(tmp_path, {"k": ("integer", [1, 2])})
-    give_back()
-    with pytest.raises(ResourceError, match="does not fit into the memory given") as error:
-        laid(source, ps.Deduplicate("k"), memory=held() + 2 * 2**20)
-    assert "--memory" in error.value.remedy
 
 
 def test_finished_work_is_found_again_and_other_inputs_are_not_taken_for_the_same(data: Path, tmp_path: Path) -> None:
@@ -336,3 +269,32 @@ def test_the_verbs_of_a_source_are_the_relations(data: Path) -> None:
     assert rows_of(verbs.laid_down(data / "one", Resources(2, 2**30), Heard())).equals(
         rows_of(same.laid_down(data / "two", Resources(1, 2**30), Heard()))
     )
+
+
+def test_columns_that_only_relations_read_are_read_as_in_training(tmp_path: Path) -> None:
+    lines = [f"{i % 30},0{i % 7},{i % 2},{'yes' if i % 2 else 'no'}" for i in range(300)]
+    (tmp_path / "rows.csv").write_text("id,zip,x,y\n" + "\n".join(lines) + "\n")
+    (tmp_path / "few.csv").write_text("id,zip,x\n1,05,1\n2,06,0\n")
+    (tmp_path / "pipeline.yaml").write_text(
+        """\
+target: y
+read: {roles: {zip: category, id: integer}}
+data:
+  - group: {by: [id, y], columns: {x: [mean, x], place: [first, zip]}}
+steps: [{drop: id}]
+model: linear
+"""
+    )
+    ps.Pipeline.of(tmp_path / "pipeline.yaml").fit(tmp_path / "rows.csv", to=tmp_path / "model")
+    opened = ps.load(tmp_path / "model")
+    assert opened.evaluate(tmp_path / "rows.csv").rows == 30
+    assert opened.schema["place"].type == pa.string()
+    with pytest.raises(SchemaError, match="no such column"):
+        opened.predict(tmp_path / "few.csv")  # it lacks a column that the relational work needs
+
+
+def test_test_rows_go_through_the_same_work(data: Path, tmp_path: Path) -> None:
+    pipeline = ps.Pipeline.of(data / "pipeline.yaml")
+    fitted = pipeline.fit(data / "orders.parquet", test=data / "orders.parquet", to=tmp_path / "model")
+    rows = rows_of(laid(ps.read(data / "orders.parquet"), *pipeline.data)[0]).height
+    assert fitted.summary["evaluation"]["rows"] == rows

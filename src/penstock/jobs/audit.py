@@ -16,6 +16,7 @@ from penstock.pipeline import FittedSteps
 from penstock.run import Run, digest_of, inputs_of
 from penstock.sinks.parts import format_of
 from penstock.source import Source
+from penstock.step import FittedStep
 from penstock.target import Then
 
 
@@ -50,7 +51,7 @@ def audit(
         RunError: what is at ``to`` belongs to another job.
     """
     cells = ChangedCells(steps, min(len(config.steps), len(steps.steps)), config.seed)
-    if not cells.inputs:
+    if not cells.inputs and to is None:
         return []
     way = Then((*rows, cells))
     columns = tuple(dict.fromkeys((*cells.inputs, *row_columns)))
@@ -59,11 +60,37 @@ def audit(
         _written(source, way, columns, config, engine=engine, to=absolute(to), restart=restart)
     count = next((one for one in folded.counts if one.step == "audit"), None)
     seen = count.rows_in if count is not None else 0
-    reasons = {label: summary_of(type(one.step)) for label, one in zip(steps.labels, steps.steps, strict=True)}
+    fitted = dict(zip(steps.labels, steps.steps, strict=True))
     return [
-        {**one, "share": one["changed"] / seen if seen else 0.0, "reason": reasons[one["step"]]}
+        {**one, "share": one["changed"] / seen if seen else 0.0, "reason": _reason(fitted[one["step"]], one["column"])}
         for one in folded.statistics[0][0].value()
     ]
+
+
+def _reason(fitted: FittedStep, column: str) -> str:
+    return fitted.reason(column) or summary_of(type(fitted.step)).rstrip(".")
+
+
+def reserve(source: Source, config: PipelineConfig, *, engine: Engine, to: Path, restart: bool) -> None:
+    """Refuse a place that the changed cells can't be written to, before the work that the audit is of.
+
+    Raises:
+        UsageError: the name says no kind of file.
+        RunError: what is there belongs to another job.
+    """
+    with _run(source, config, engine=engine, to=to, restart=restart):
+        pass
+
+
+def _run(source: Source, config: PipelineConfig, *, engine: Engine, to: Path, restart: bool) -> Run:
+    format_of(to)
+    identity = {
+        "command": "audit",
+        "config": dump_config(config),
+        "reading": digest_of([source.reading, source.schema.to_json()]),
+        "inputs": inputs_of(source.fingerprints()),
+    }
+    return Run(to, identity, engine.resources, restart=restart)
 
 
 def _written(
@@ -76,14 +103,7 @@ def _written(
     to: Path,
     restart: bool,
 ) -> None:
-    format_of(to)
-    identity = {
-        "command": "audit",
-        "config": dump_config(config),
-        "reading": digest_of([source.reading, source.schema.to_json()]),
-        "inputs": inputs_of(source.fingerprints()),
-    }
-    with Run(to, identity, engine.resources, restart=restart) as run:
+    with _run(source, config, engine=engine, to=to, restart=restart) as run:
         if run.committed:
             return
         publish(

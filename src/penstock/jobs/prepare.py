@@ -10,7 +10,7 @@ from penstock import artifact
 from penstock.config import PipelineConfig, dump_config
 from penstock.engine import Engine, Listener
 from penstock.fitting import fit_steps
-from penstock.jobs.audit import audit
+from penstock.jobs.audit import audit, reserve
 from penstock.jobs.publish import absolute, publish, summary_of
 from penstock.keeping import KeptSource
 from penstock.pipeline import FittedSteps
@@ -59,6 +59,8 @@ def prepare(
             return summary_of(run, "prepare", 0.0, already=True)
         relations = run.folder / "relations"
         source = KeptSource(source.laid_down(relations, engine.resources, listener), engine.resources.memory)
+        if audit_to is not None:
+            reserve(source, config, engine=engine, to=audit_to, restart=restart)
         fitted = _fitted(run, source, config, engine=engine, listener=listener, max_rejected=max_rejected)
         chain = fitted.chain(Use("train", config.seed))
         if audit_to is not None:

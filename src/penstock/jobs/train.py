@@ -16,7 +16,7 @@ from penstock.config import PipelineConfig, dump_config
 from penstock.durable import replace_folder
 from penstock.engine import Engine, Listener, Transform
 from penstock.errors import DataError, MissingExtra, ResourceError, SchemaError, UsageError
-from penstock.jobs.audit import audit
+from penstock.jobs.audit import audit, reserve
 from penstock.jobs.choose import Chosen, choose
 from penstock.jobs.evaluate import evaluate
 from penstock.jobs.explain import ROWS, explain
@@ -104,6 +104,8 @@ def train(
     source = source.with_roles(roles_of(config)).laid_down(place / "data", engine.resources, listener)
     test = test and test.laid_down(place / "test", engine.resources, listener)
     source = KeptSource(source, engine.resources.memory)
+    if audit_to is not None:
+        reserve(source, config, engine=engine, to=audit_to, restart=restart)
     task, reason = task_of(source, column)
     listener.said(Note("task", task, reason, "roles: {" + column + ": category} or {" + column + ": number}"))
     seen, splitting = _look(source, test, config, engine=engine, listener=listener, max_rejected=max_rejected)

@@ -86,22 +86,21 @@ class Training:
                 if field.categories is not None
             ),
             vectors=tuple(
-                place
-                for field in schema
-                if field.width is not None
-                for place in range(spans[field.name].start, spans[field.name].stop)
+                (spans[field.name].start, spans[field.name].stop) for field in schema if field.width is not None
             ),
             hidden=self._model.hidden,
             activation=self._model.activation,
             normalization=self._model.normalization,
             dropout=self._model.dropout,
             outputs=len(self._data.target.classes) if self._task == "multiclass" else 1,
+            frequencies=self._model.frequencies_of(len(numbers)),
         )
 
     def run(self) -> tuple[bytes, dict[str, Any]]:
         """The best epoch's weights, in safetensors' format, and what is to be said of the training."""
         with one_thread(), self._seeded():
             best, history, best_epoch = self._learn()
+        self._settle_unseen(best)
         figure = "rmse" if self._task == "regression" else "log_loss"
         summary: dict[str, Any] = {
             "rows": self._data.rows,
@@ -115,6 +114,17 @@ class Training:
             "history": history,
         }
         return safetensors.torch.save({name: value.contiguous() for name, value in best.items()}), summary
+
+    def _settle_unseen(self, best: dict[str, torch.Tensor]) -> None:
+        """An unknown category is the mean of the known ones by their rows, where no row taught what it is."""
+        fields = [field for field in self._data.schema if field.width is None and field.categories is not None]
+        for place, field in enumerate(fields):
+            codes = np.asarray(self._data.table([field.name]).column(0).to_numpy())[self._kept]
+            counts = np.bincount(np.where(np.isnan(codes), 0, codes + 1).astype(np.int64), minlength=1)
+            if counts[0] == 0:
+                table = best[f"embeddings.{place}.weight"]
+                shares = torch.from_numpy(counts[1:] / counts.sum()).to(table.dtype)
+                table[0] = (table[1 : len(counts)] * shares[:, None]).sum(dim=0)
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:

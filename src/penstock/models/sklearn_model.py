@@ -24,6 +24,7 @@ from penstock.errors import ArtifactError, SchemaError, UsageError
 from penstock.model import FittedModel, Model, Target, TrainingData
 from penstock.models import sklearn_memory
 from penstock.models.arguments import real_number, whole_number
+from penstock.models.encoding import NUMBERS, WORDS, time_steps, word_steps
 from penstock.models.folder import Described, damaged, read_description, write_description
 from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
 from penstock.models.limits import refuse_beyond_memory
@@ -46,8 +47,8 @@ class Sklearn(Model):
 
     The class for two or more classes or the one for numbers is taken, as the task asks. Numbers come standardized
     (missing ones by their median), categories one-hot; trees get numbers as they are, gaps included where they can
-    split on them; for counts (multinomial and complement naive Bayes) numbers come from 0 to 1. Columns of vectors stay
-    sparse where the estimator takes them so.
+    split on them; for counts (multinomial and complement naive Bayes) numbers come from 0 to 1. Texts become TF-IDF,
+    and stay sparse where the estimator takes them so.
 
     - Batch by batch, in bounded memory: sgd, passive_aggressive, perceptron, mlp (a target of numbers is brought to
       mean 0 and deviation 1 for them, and back), and in one pass the naive Bayes models.
@@ -70,6 +71,7 @@ class Sklearn(Model):
         calibration_share: the share of the rows (0 to 1) held back for probabilities, where the estimator has none,
             at most 50,000 rows; None for 0.1.
         max_categories: the most columns that a category becomes.
+        max_tokens: the most tokens of a column of text that count (TF-IDF), or items of a column of lists.
         max_rows: the most rows to train on, a sample by row key; None for all.
 
     Raises:
@@ -92,6 +94,7 @@ class Sklearn(Model):
     batch_rows: int | None = None
     calibration_share: float | None = None
     max_categories: int = 50
+    max_tokens: int = 5_000
     max_rows: int | None = None
 
     name = "sklearn"
@@ -119,6 +122,7 @@ class Sklearn(Model):
         if self.calibration_share is not None:
             real_number("sklearn: calibration_share", self.calibration_share, 0, 0.9, above=True)
         whole_number("sklearn: max_categories", self.max_categories, 1)
+        whole_number("sklearn: max_tokens", self.max_tokens, 1)
 
     @property
     def kind(self) -> Estimator:
@@ -137,25 +141,24 @@ class Sklearn(Model):
         return max(self.kind.epochs, min(_MOST_EPOCHS, _LEARNED_ROWS // max(rows, 1)))
 
     def steps(self, schema: Schema) -> Sequence[Step]:
-        """Times and truth values as numbers, numbers as the estimator wants them, categories one-hot."""
+        """Times by their parts, numbers as the estimator wants them, categories one-hot, texts and lists as vectors."""
         from penstock.steps.columns import Cast, Select
         from penstock.steps.encode import OneHot
         from penstock.steps.impute import Impute
         from penstock.steps.scale import MinMax, Standardize
 
-        usable = schema.of_role(Role.number, Role.integer, Role.boolean, Role.category, Role.time, Role.vector)
+        usable = schema.of_role(*NUMBERS, *WORDS, Role.category, Role.time)
         self._refuse_unusable(schema, usable)
-        times, truths = schema.of_role(Role.time), schema.of_role(Role.boolean)
-        texts = tuple(n for n in schema.of_role(Role.category) if not pa.types.is_integer(schema[n].type))
-        vectors = schema.of_role(Role.vector)
-        numbers = tuple(n for n in usable if n not in vectors and schema[n].role is not Role.category)
         encoding = self.kind.encoding
-        steps: list[Step] = [Select(usable)]
-        if times:
-            steps.append(Cast(times, "float64"))
+        truths, words = schema.of_role(Role.boolean), schema.of_role(*WORDS)
+        texts = tuple(n for n in schema.of_role(Role.category) if not pa.types.is_integer(schema[n].type))
+        dates, parts = time_steps(schema, cyclic=not self.kind.trees)
+        plain = (n for n in usable if schema[n].role not in (Role.category, Role.time, *WORDS))
+        numbers = (*plain, *parts)
+        steps: list[Step] = [Select(usable), *dates]
         if truths:
             steps.append(Cast(truths, "float32"))
-        if numbers and (encoding != "gaps" or (vectors and self.kind.sparse)):
+        if numbers and (encoding != "gaps" or (words and self.kind.sparse)):
             steps.append(Impute(numbers, "median"))
         if numbers and encoding == "scaled":
             steps.append(Standardize(numbers))
@@ -163,14 +166,14 @@ class Sklearn(Model):
             steps.append(MinMax(numbers))
         if texts:
             steps.append(OneHot(texts, max_categories=self.max_categories))
-        return steps
+        return [*steps, *word_steps(schema, self.max_tokens)]
 
     def _refuse_unusable(self, schema: Schema, usable: Sequence[str]) -> None:
         if not usable:
             raise SchemaError(
                 "there is no feature that an estimator can learn from",
                 where="sklearn",
-                expected="numbers, truth values, categories, times or vectors",
+                expected="numbers, truth values, categories, times, texts or lists",
                 got=", ".join(f"{item.name!r} ({item.role.value})" for item in schema) or "no columns",
                 remedy="give a column another role, or derive numbers from it by steps",
             )

@@ -1,11 +1,11 @@
-"""Join: columns of other data beside the rows, found by keys; or row by row.
+"""Join: columns of other data beside the rows, found by keys.
 
-Two relations.
+A relation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,52 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.batch import Count, record_batch
-from penstock.errors import DataError, UsageError
-from penstock.relation import (
-    PATH,
-    ROW,
-    Other,
-    Outcome,
-    Relation,
-    Shape,
-    Workbench,
-    as_other,
-    located,
-    names_of,
-    one_of,
-)
-from penstock.relations.keys import comparable, duplicates, expressions, refuse
-from penstock.schema import Field, Schema
+from penstock.errors import UsageError
+from penstock.relation import PATH, ROW, Other, Outcome, Relation, Shape, Workbench, as_other, located, names_of, one_of
+from penstock.relations.keys import comparable, duplicates, expressions, fields_beside, names_beside, refuse
+from penstock.schema import Schema
 from penstock.source import Note, ReadOptions
 
 Expect = Literal["one_to_one", "many_to_one", "one_to_many", "many_to_many"]
 _WINDOW = 2**18
 """Rows that are gathered at once."""
-SUFFIX = "_right"
-"""What is put after the name of a column of the other side that the left side has too."""
-
-
-def names_beside(incoming: Schema, other: Schema, without: Sequence[str]) -> tuple[dict[str, str], list[Note]]:
-    """Outgoing names of the other side's columns, and what is said of those that had to change."""
-    taken = set(incoming.names)
-    found: dict[str, str] = {}
-    notes: list[Note] = []
-    for name in other.names:
-        if name in without:
-            continue
-        new = name
-        while new in taken:
-            new += SUFFIX
-        taken.add(new)
-        found[new] = name
-        if new != name:
-            text = f"{name!r} of the other side becomes {new!r}"
-            notes.append(Note("join", text, "both sides have a column of this name", "map_columns before the join"))
-    return found, notes
-
-
-def _beside(found: Mapping[str, str], other: Schema) -> tuple[Field, ...]:
-    return tuple(replace(other[name], name=new) for new, name in found.items())
 
 
 @dataclass(frozen=True)
@@ -154,7 +117,7 @@ class Join(Relation):
         if self.how in ("semi", "anti"):
             return Shape(incoming, reads, same, notes=tuple(notes))
         found, said = names_beside(incoming, other, [right for _, right in self.pairs])
-        schema = Schema((*incoming.fields, *_beside(found, other)))
+        schema = Schema((*incoming.fields, *fields_beside(found, other)))
         return Shape(schema, reads, same, found, rewrites=self.how == "full", notes=(*notes, *said))
 
     def run(self, bench: Workbench) -> Outcome:
@@ -347,69 +310,3 @@ def _cut(
     for first in range(0, total, _WINDOW):
         index = np.searchsorted(ends, np.arange(first, min(total, first + _WINDOW)), "right")
         yield first, matched[index] > 0
-
-
-@dataclass(frozen=True)
-class JoinRows(Relation):
-    """Columns of other data beside the rows, row by row: the first row to the first, and so on.
-
-    For features of the same rows that lie in another file. When rows are evaluated or predicted, the other data have
-    to be theirs.
-
-    Args:
-        other: the other data: a path (in a pipeline file relative to it), several, or in Python an open source.
-        read: how to read them.
-
-    Raises:
-        UsageError: ``other`` is no data.
-
-    Example:
-        >>> JoinRows("features.parquet").other
-        'features.parquet'
-    """
-
-    other: Any
-    read: ReadOptions = ReadOptions()  # noqa: RUF009  frozen
-
-    name = "join_rows"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "other", as_other(self.other, "other"))
-
-    @property
-    def beside(self) -> Other | None:
-        """The other data."""
-        found: Other = self.other
-        return found
-
-    @property
-    def reading(self) -> ReadOptions:
-        """How they are read."""
-        return self.read
-
-    def located(self, folder: Path) -> Relation:
-        """The same with the path of the other data made absolute."""
-        return replace(self, other=located(self.other, folder))
-
-    def shape(self, incoming: Schema, other: Schema | None) -> Shape:
-        """The columns of both sides."""
-        assert other is not None
-        found, notes = names_beside(incoming, other, ())
-        schema = Schema((*incoming.fields, *_beside(found, other)))
-        return Shape(schema, (), {name: name for name in incoming.names}, found, notes=tuple(notes))
-
-    def run(self, bench: Workbench) -> Outcome:
-        """See that there are as many rows on both sides."""
-        other = bench.other
-        assert other is not None
-        if other.rows != bench.rows.rows:
-            raise DataError(
-                "not as many rows on both sides",
-                where="join_rows",
-                expected=f"{bench.rows.rows:,} rows, as there are on the left",
-                got=f"{other.rows:,} rows" + (f", {other.rejected:,} more were rejected" if other.rejected else ""),
-                remedy="join by a key, or mend what was rejected",
-            )
-        files = tuple(path.relative_to(bench.folder).as_posix() for path in other.paths)
-        count = Count(self.name, rows_in=other.rows, out=other.rows)
-        return Outcome(other.rows, count, None, {new: (files, name) for new, name in bench.shape.others.items()})

@@ -1,11 +1,12 @@
-"""How the keys of a join's two sides are compared: their types, and the expressions that make them equal.
+"""What joins have in common: how the keys of both sides are compared, and the names of the other side's columns.
 
 Beside the relations, and none itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,34 @@ _AS_TEXT = (
 )
 SHOWN = 5
 """Keys that a message shows."""
+
+
+SUFFIX = "_right"
+"""What is put after the name of a column of the other side that the left side has too."""
+
+
+def names_beside(incoming: Schema, other: Schema, without: Sequence[str]) -> tuple[dict[str, str], list[Note]]:
+    """Outgoing names of the other side's columns, and what is said of those that had to change."""
+    taken = set(incoming.names)
+    found: dict[str, str] = {}
+    notes: list[Note] = []
+    for name in other.names:
+        if name in without:
+            continue
+        new = name
+        while new in taken:
+            new += SUFFIX
+        taken.add(new)
+        found[new] = name
+        if new != name:
+            text = f"{name!r} of the other side becomes {new!r}"
+            notes.append(Note("join", text, "both sides have a column of this name", "map_columns before the join"))
+    return found, notes
+
+
+def fields_beside(found: Mapping[str, str], other: Schema) -> tuple[Field, ...]:
+    """The other side's columns under their outgoing names."""
+    return tuple(replace(other[name], name=new) for new, name in found.items())
 
 
 def comparable(left: Schema, right: Schema, pairs: Sequence[tuple[str, str]], *, exact: bool) -> list[Note]:

@@ -1,53 +1,58 @@
-"""How texts become tokens, and in how many texts each token stands. Part of the room of statistics.
+"""How texts and lists become tokens, counted for each row. Part of the room of statistics.
 
-Tokens are made by Polars' string kernels over whole columns: no Python per text or token.
+What document frequencies and the steps that make vectors of tokens share. No Python is run for a text or a token:
+texts are cut by Polars, tokens are numbered by Arrow, and n-grams are made of the numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from penstock.batch import Batch, RowKeys
-from penstock.errors import UsageError
-from penstock.statistic import Statistic
-from penstock.statistics.frequencies import Frequencies, FrequenciesValue
-from penstock.statistics.values import array_of
+from penstock.errors import SchemaError, UsageError
+from penstock.statistics.values import Integers
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Analyzer: TypeAlias = Literal["auto", "word", "char", "items", "value"]
 ANALYZERS: tuple[str, ...] = ("auto", "word", "char", "items", "value")
-_TOGETHER = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]"
-_WORDS = r"\b\w\w+\b"
-_EITHER = rf"{_TOGETHER}|\b\w\w+\b"
+_TOGETHER = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}"
+_WORDS = r"\w{2,}"  # as leftmost longest runs the same as \b\w\w+\b, and several times faster
+_EITHER = rf"[{_TOGETHER}]|[\w--[{_TOGETHER}]]{{2,}}"
+_MOST_NEIGHBOURS = 10
 _LONGEST = 1_000
 """Tokens are cut after so many characters: beyond it they are no words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """How a text is cut into tokens.
+    r"""How a text is cut into tokens.
 
     Attributes:
-        analyzer: "word": words of two signs and more, as in scikit-learn; "char": characters, white space as one space;
-            "auto": words, and of scripts without spaces between words (Chinese, Japanese, Korean) characters and pairs
-            of neighbouring ones; "items": the entries of a list, or what stands between ``separator``; "value": the
-            whole value is one token.
-        ngrams: of "word" and "char", how many neighbours make a token: from, to.
-        lowercase: whether case counts.
+        analyzer: "word": words of two signs and more, as in scikit-learn (``\b\w\w+\b``); "char": characters, white
+            space of several signs as one space; "auto": words, and of scripts without spaces between words (Chinese,
+            Japanese, Korean) characters and pairs of neighbouring ones; "items": the entries of a list, or what stands
+            between ``separator``, without white space around it; "value": the whole value is one token.
+        ngrams: how many neighbours make a token: from, to, of 1 to 10.
+        lowercase: whether case is ignored; of "items" and "value" it never is.
         separator: of "items", what stands between them in a text.
 
     Raises:
         UsageError: an argument is none of its values.
 
     Example:
-        >>> Tokenizer("word", (1, 2)).tokens(pl.Series(["Good morning, world"])).to_list()
-        [['good', 'morning', 'world', 'good morning', 'morning world']]
-        >>> Tokenizer("auto").tokens(pl.Series(["今天 ok"])).to_list()
-        [['今', '天', 'ok', '今天']]
+        >>> Tokenizer("word", (1, 2)).count(pa.array(["Good morning, good night", None]))[1].to_pylist()
+        ['good', 'morning', 'night', 'good morning', 'morning good', 'good night']
+        >>> Tokenizer("auto").count(pa.array(["今天 ok"]))[1].to_pylist()
+        ['今', '天', 'ok', '今天']
     """
 
     analyzer: Analyzer = "auto"
@@ -60,154 +65,170 @@ class Tokenizer:
             raise UsageError(
                 "no such analyzer", where="analyzer", expected=", ".join(ANALYZERS), got=repr(self.analyzer)
             )
-        low, high = self.ngrams
-        if not 1 <= low <= high <= 10:
+        object.__setattr__(self, "ngrams", _neighbours(self.ngrams))
+        if not isinstance(self.lowercase, bool):
+            raise UsageError("not a truth value", where="lowercase", expected="true or false", got=repr(self.lowercase))
+        if self.separator is not None and (not isinstance(self.separator, str) or not self.separator):
             raise UsageError(
-                "not a range of n-grams", where="ngrams", expected="1 <= from <= to <= 10", got=repr(self.ngrams)
+                "a separator is a text", where="separator", expected="one sign or more", got=repr(self.separator)
             )
-        if self.separator == "":
-            raise UsageError("a separator is a text", where="separator", expected="one sign or more", got="''")
-
-    def tokens(self, texts: pl.Series) -> pl.Series:
-        """The tokens of each text, in their order, repeated as often as they stand there; null for null."""
-        if isinstance(texts.dtype, pl.List):
-            return texts.list.eval(pl.element().cast(pl.String).drop_nulls())
-        column = pl.col("text")
-        if self.lowercase and self.analyzer in ("auto", "word", "char"):
-            column = column.str.to_lowercase()
-        frame = pl.DataFrame({"text": texts.cast(pl.String)})
-        return frame.select(self._cut(column).alias("tokens")).to_series()
-
-    def _cut(self, text: pl.Expr) -> pl.Expr:
-        if self.analyzer == "value":
-            return pl.when(text.is_null()).then(None).otherwise(pl.concat_list(text))
-        if self.analyzer == "items":
-            items = text.str.split(self.separator) if self.separator is not None else pl.concat_list(text)
-            return items.list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
-        if self.analyzer == "char":
-            spaced = text.str.replace_all(r"\s+", " ")
-            return _grams(spaced.str.extract_all(r"(?s)."), self.ngrams, "")
-        if self.analyzer == "word":
-            return _grams(text.str.extract_all(_WORDS), self.ngrams, " ")
-        # Signs of scripts without spaces are set apart first, so that each is a token, and pairs of neighbours too.
-        apart = text.str.replace_all(rf"({_TOGETHER})", " $1 ").str.extract_all(_EITHER)
-        pairs = text.str.extract_all(rf"{_TOGETHER}{{2,}}").list.eval(
-            pl.element()
-            .str.extract_all(r"(?s).")
-            .list.eval(pl.concat_str([pl.element(), pl.element().shift(-1)]).drop_nulls())
-            .list.explode()
-        )
-        return pl.concat_list(_grams(apart, self.ngrams, " "), pairs)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**asdict(self), "ngrams": list(self.ngrams)}
+        return {
+            "analyzer": self.analyzer,
+            "ngrams": list(self.ngrams),
+            "lowercase": self.lowercase,
+            "separator": self.separator,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """From what `to_json` gave."""
         return cls(**{**value, "ngrams": tuple(value["ngrams"])})
 
+    def count(self, values: pa.Array) -> tuple[csr_matrix, pa.Array]:
+        """How often each token stands in each row.
 
-def _grams(tokens: pl.Expr, ngrams: tuple[int, int], joint: str) -> pl.Expr:
-    """Tokens and their neighbours, joined."""
-    tokens = tokens.list.eval(pl.element().str.slice(0, _LONGEST))
-    parts = []
-    for length in range(ngrams[0], ngrams[1] + 1):
-        if length == 1:
-            parts.append(tokens)
-            continue
-        neighbours = [pl.element().shift(-place) for place in range(length)]
-        parts.append(tokens.list.eval(pl.concat_str(neighbours, separator=joint).drop_nulls()))
-    return parts[0] if len(parts) == 1 else pl.concat_list(*parts)
+        Args:
+            values: texts (dictionary-encoded or not), truth values, or lists of texts; a null has no tokens.
+
+        Returns:
+            int64 counts in compressed rows, shape (rows, tokens), and the tokens (``large_string``), each once, in no
+            order that means anything.
+
+        Raises:
+            SchemaError: the values are none of these.
+        """
+        from scipy.sparse import csr_matrix
+
+        cut = self._cut(_plain(values))
+        found = cut.grams(self.ngrams, "" if self.analyzer == "char" else " ")
+        if self.analyzer == "auto":
+            apart = pl.Series("", cut.alphabet).str.contains(rf"^[{_TOGETHER}]$").to_numpy()
+            found += cut.grams((2, 2), "", apart)
+        shifts = np.cumsum([0, *(len(part.alphabet) for part in found)])
+        row = np.concatenate([part.rows for part in found])
+        number = np.concatenate([part.codes + shift for part, shift in zip(found, shifts[:-1], strict=True)])
+        tokens = pa.concat_arrays([part.alphabet for part in found])
+        if len(found) > 1 and self.analyzer == "auto":  # a pair may be there as two words already
+            again = tokens.dictionary_encode()
+            number, tokens = again.indices.to_numpy().astype(np.int64)[number], again.dictionary
+        shape = (len(values), len(tokens))
+        return csr_matrix((np.ones(len(row), np.int64), (row, number)), shape=shape), tokens
+
+    def _cut(self, values: pa.Array) -> _Cut:
+        """Every single token, in order."""
+        if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+            return _numbered(values, strip=True)
+        text = pl.Series("", values)
+        if self.lowercase and self.analyzer in ("auto", "word", "char"):
+            text = text.str.to_lowercase()
+        if self.analyzer == "char":
+            return _characters(text)
+        if self.analyzer in ("auto", "word"):
+            return _numbered(text.str.extract_all(_EITHER if self.analyzer == "auto" else _WORDS).to_arrow())
+        if self.analyzer == "items" and self.separator is not None:
+            return _numbered(text.str.split(self.separator).to_arrow(), strip=True)
+        whole = values.dictionary_encode()
+        codes = whole.indices.drop_null().to_numpy().astype(np.int64)
+        rows = np.flatnonzero(whole.indices.is_valid().to_numpy(zero_copy_only=False))
+        return _cleaned(_Cut(rows, codes, whole.dictionary), strip=self.analyzer == "items")
 
 
-def series_of(batch: Batch, column: str) -> pl.Series:
-    """A column of texts or lists as Polars knows it; dictionary-encoded text as plain text."""
-    values = array_of(batch, column)
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    return pl.Series("text", values)
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Tokens in their order: the row that each stands in, its number, and what the numbers stand for."""
+
+    rows: Integers
+    codes: Integers
+    alphabet: pa.Array
+
+    def grams(self, ngrams: tuple[int, int], joint: str, only: npt.NDArray[np.bool_] | None = None) -> list[_Cut]:
+        """Neighbours taken together, by how many they are: from one number to the other.
+
+        Args:
+            ngrams: the two numbers.
+            joint: what is put between neighbours.
+            only: which tokens of the alphabet may be among them; None for all.
+        """
+        many = max(len(self.alphabet), 1)
+        starts = np.arange(len(self.codes)) if only is None else np.flatnonzero(only[self.codes])
+        grams, tokens = self.codes[starts], self.alphabet
+        found = []
+        for length in range(1, ngrams[1] + 1):
+            if length > 1:
+                last = np.minimum(starts + length - 1, len(self.codes) - 1)
+                inside = (starts + length <= len(self.codes)) & (self.rows[starts] == self.rows[last])
+                if only is not None:
+                    inside &= only[self.codes[last]]
+                starts, last = starts[inside], last[inside]
+                joined = pa.array(grams[inside] * many + self.codes[last]).dictionary_encode()
+                keys = joined.dictionary.to_numpy()
+                begun, ended = tokens.take(pa.array(keys // many)), self.alphabet.take(pa.array(keys % many))
+                tokens = pc.binary_join_element_wise(begun, ended, pa.scalar(joint, pa.large_string()))
+                grams = joined.indices.to_numpy().astype(np.int64)
+            if length >= ngrams[0]:
+                found.append(_Cut(self.rows[starts], grams, tokens))
+        return found
 
 
-@dataclass(frozen=True, eq=False)
-class DocumentFrequenciesValue:
-    """In how many texts each token stands.
+def _numbered(lists: pa.Array, *, strip: bool = False) -> _Cut:
+    """Every item of the lists."""
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    found = lists.flatten().dictionary_encode()
+    codes = found.indices.fill_null(-1).to_numpy().astype(np.int64)
+    rows = np.repeat(np.arange(len(lists)), lengths)
+    return _cleaned(_Cut(rows, codes, found.dictionary.cast(pa.large_string())), strip=strip)
 
-    Attributes:
-        documents: texts that are not null.
-        frequencies: tokens, and the number of texts they stand in.
+
+def _cleaned(cut: _Cut, *, strip: bool) -> _Cut:
+    """The same without nulls (-1); tokens cut to their greatest length, and stripped if asked for."""
+    codes, tokens = cut.codes, cut.alphabet
+    longest = pc.max(pc.utf8_length(tokens)).as_py() or 0
+    if strip or longest > _LONGEST:
+        texts = pl.Series("", tokens).str.slice(0, _LONGEST)
+        texts = texts.str.strip_chars().replace("", None) if strip else texts
+        again = texts.to_arrow().cast(pa.large_string()).dictionary_encode()
+        table = np.append(again.indices.fill_null(-1).to_numpy().astype(np.int64), -1)
+        codes, tokens = table[codes], again.dictionary
+    known = codes >= 0
+    return _Cut(cut.rows, codes, tokens) if known.all() else _Cut(cut.rows[known], codes[known], tokens)
+
+
+def _characters(text: pl.Series) -> _Cut:
+    """Every character."""
+    text = text.str.replace_all(r"\s\s+", " ")
+    lengths = text.str.len_chars().fill_null(0).to_numpy().astype(np.int64)
+    points = np.frombuffer("".join(text.drop_nulls().to_list()).encode("utf-32-le"), np.uint32)
+    used = np.flatnonzero(np.bincount(points))
+    place = np.zeros(int(used.max(initial=0)) + 1, np.int64)
+    place[used] = np.arange(len(used))
+    alphabet = pa.array([chr(point) for point in used.tolist()], pa.large_string())
+    return _Cut(np.repeat(np.arange(len(text)), lengths), place[points], alphabet)
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Text as ``large_string``, lists as they are.
+
+    Raises:
+        SchemaError: the values are neither.
     """
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values, kind = values.dictionary_decode(), kind.value_type
+    if kind in (pa.null(), pa.bool_(), pa.string(), pa.large_string()):
+        return values.cast(pa.large_string())
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if is_list and kind.value_type in (pa.string(), pa.large_string()):
+        return values
+    raise SchemaError("tokens are of text, or of lists of text", expected="text or list<string>", got=str(kind))
 
-    documents: int
-    frequencies: FrequenciesValue
 
-
-class DocumentFrequencies(Statistic[DocumentFrequenciesValue]):
-    """In how many texts (or lists) of a column each token stands: exact, and on disk where there are very many.
-
-    An integer state: any order and grouping gives the same bytes.
-
-    Args:
-        column: the column's name.
-        tokenizer: as `Tokenizer.to_json` gives it.
-
-    Example:
-        >>> rows = pa.record_batch({"text": ["good day", "good good night", None]})
-        >>> statistic = DocumentFrequencies("text", Tokenizer("word").to_json())
-        >>> statistic.update(Batch(rows, RowKeys.span("", 0, 3)))
-        >>> statistic.value().documents, statistic.value().frequencies.top(1)
-        (2, [('good', 2)])
-    """
-
-    kind = "document_frequencies"
-
-    def __init__(self, column: str, tokenizer: Mapping[str, Any]) -> None:
-        self._column = column
-        self._tokenizer = Tokenizer.from_json(tokenizer)
-        self._documents = 0
-        self._tokens = Frequencies("token")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The one column it reads."""
-        return (self._column,)
-
-    def parameters(self) -> Mapping[str, Any]:
-        """The column and the tokenizer."""
-        return {"column": self._column, "tokenizer": self._tokenizer.to_json()}
-
-    def update(self, batch: Batch) -> None:
-        """Take in the texts of one batch."""
-        texts = series_of(batch, self._column)
-        self._documents += len(texts) - texts.null_count()
-        found = self._tokenizer.tokens(texts).list.unique().explode().drop_nulls()
-        if len(found):
-            tokens = pa.record_batch({"token": found.to_arrow().cast(pa.large_string())})
-            self._tokens.update(Batch(tokens, RowKeys.span("", 0, len(found))))
-
-    def merge(self, other: Self) -> None:
-        """Take in another's counts."""
-        self._documents += other._documents
-        self._tokens.merge(other._tokens)
-
-    def value(self) -> DocumentFrequenciesValue:
-        """The counts so far."""
-        return DocumentFrequenciesValue(self._documents, self._tokens.value())
-
-    def state(self) -> pa.Table:
-        """The state of the tokens' frequencies, its first row (nulls, of which there are none) the number of texts."""
-        state = self._tokens.state()
-        counts = pa.chunked_array([pa.array([self._documents], pa.int64()), *state["count"].slice(1).chunks])
-        return state.set_column(1, state.schema.field(1), counts)
-
-    def load(self, state: pa.Table) -> None:
-        """Replace the state."""
-        self._documents = state["count"][0].as_py()
-        zero = pa.chunked_array([pa.array([0], pa.int64()), *state["count"].slice(1).chunks])
-        self._tokens = Frequencies("token").from_state(state.set_column(1, state.schema.field(1), zero))
-
-    @property
-    def nbytes(self) -> int:
-        """What is held in memory [bytes]."""
-        return self._tokens.nbytes
+def _neighbours(pair: Any) -> tuple[int, int]:
+    sizes = tuple(pair) if isinstance(pair, (tuple, list)) else ()
+    good = len(sizes) == 2 and all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
+    if not good or not 1 <= sizes[0] <= sizes[1] <= _MOST_NEIGHBOURS:
+        expected = f"two whole numbers, 1 <= from <= to <= {_MOST_NEIGHBOURS}"
+        raise UsageError("not a range of n-grams", where="ngrams", expected=expected, got=repr(pair))
+    return sizes[0], sizes[1]

@@ -90,6 +90,11 @@ def float_field(field: Field) -> Field:
     return retyped(field, pa.float32() if field.type == pa.float32() else pa.float64(), Role.number)
 
 
+def largest(field: Field) -> float:
+    """The greatest finite number of a column of floats."""
+    return float(np.finfo(np.float32 if field.type == pa.float32() else np.float64).max)
+
+
 def as_float64(value: pl.Expr, field: Field) -> pl.Expr:
     """The values of a column of numbers as float64, so that float32 columns are computed in full precision too."""
     return value if field.type == pa.float64() else value.cast(pl.Float64)

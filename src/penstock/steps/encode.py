@@ -6,104 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from penstock.batch import Batch
 from penstock.errors import DataError, SchemaError, UsageError
-from penstock.schema import Field, Role, Schema
+from penstock.schema import SPARSE, Field, Role, Schema
 from penstock.selector import ColumnsLike, as_selector
 from penstock.statistic import Statistic
 from penstock.statistics.frequencies import Frequencies
 from penstock.step import Check, Columns, Step, TableStep, Use
-from penstock.steps.arguments import chosen_of, family, retyped
+from penstock.steps.arguments import chosen_of, retyped
+from penstock.steps.categories import Categories, check_most
 
-INFREQUENT = "infrequent"
-"""What the categories beyond ``max_categories`` are called together."""
 MISSING = "missing"
 """What a null is called where it has a column of its own."""
-MOST_CATEGORIES = 1_000_000
-"""The most categories that a column may have at all."""
 MOST_COLUMNS = 1024
-"""The most columns that one column may become where ``max_categories`` is not given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Categories:
-    """The categories of one column, as they were seen when fitting.
-
-    Attributes:
-        field: the column.
-        kept: the categories with a code of their own, in the order of their code points.
-        grouped: those that share the code after them.
-        nulls: whether there were nulls.
-    """
-
-    field: Field
-    kept: tuple[str, ...]
-    grouped: tuple[str, ...] = ()
-    nulls: bool = False
-
-    @classmethod
-    def of(cls, field: Field, frequencies: Any, most: int | None) -> Categories:
-        """The categories of a table of frequencies; at most so many codes, the rarest grouped into one.
-
-        Of categories that are equally rare the first in order are grouped, as scikit-learn's encoders do. Unlike
-        there, exactly as many categories as allowed are all kept: a group of one would save nothing.
-
-        Raises:
-            DataError: there are more than a million categories.
-        """
-        if frequencies.distinct > MOST_CATEGORIES:
-            raise DataError(
-                "too many categories",
-                where=f"column {field.name!r}",
-                expected=f"at most {MOST_CATEGORIES}",
-                got=str(frequencies.distinct),
-                remedy="drop the column: what is nearly different in every row is a key, not a category",
-            )
-        table = frequencies.table()  # ascending by code points
-        names = table.column("value").to_pylist()
-        nulls = frequencies.nulls > 0
-        if most is None or len(names) <= most:
-            return cls(field, tuple(names), (), nulls)
-        rarest = np.argsort(table.column("count").to_numpy(), kind="stable")[: len(names) - most + 1]
-        rare = np.zeros(len(names), bool)
-        rare[rarest] = True
-        kept = tuple(name for name, group in zip(names, rare, strict=True) if not group)
-        grouped = tuple(name for name, group in zip(names, rare, strict=True) if group)
-        return cls(field, kept, grouped, nulls)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What the codes stand for, from 0."""
-        return (*self.kept, INFREQUENT) if self.grouped else self.kept
-
-    def text(self, value: pl.Expr) -> pl.Expr:
-        """The column's values as text."""
-        return value if family(self.field) == "text" else value.cast(pl.String)
-
-    def code(self, value: pl.Expr) -> pl.Expr:
-        """The place of a value among the categories (int32), -1 for null and for what was not seen."""
-        if not self.kept and not self.grouped:
-            return value.is_null().cast(pl.Int32) * 0 - 1
-        every = pl.Enum([*self.kept, *self.grouped])
-        return self.text(value).cast(every, strict=False).to_physical().cast(pl.Int32).fill_null(-1)
-
-    def original(self, text: pl.Expr) -> pl.Expr:
-        """Text in the column's own type."""
-        return text if family(self.field) == "text" else text == "true"
-
-
-def _most(most: int | None, least: int, step: str) -> None:
-    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < least):
-        raise UsageError(
-            "not a number of categories",
-            where=f"{step}: max_categories",
-            expected=f"a whole number from {least}, or null for no bound",
-            got=repr(most),
-        )
+"""The most columns that one column becomes; what is wider is a column of vectors."""
 
 
 def _fields(step: OneHot | Ordinal, schema: Schema) -> tuple[Field, ...]:
@@ -121,6 +40,8 @@ class OneHot(Step):
     The columns are float32, stand where the column stood, and are in the order of the categories' code points.
     A null has a column of its own, ``NAME_missing``, where there were nulls when fitting; else it is all zeros.
 
+    What would be more than 1,024 columns is one column of sparse vectors, ``NAME_one_hot``, with a place for each.
+
     Args:
         columns: columns of categories, text or truth values ("true" and "false").
         max_categories: the most columns for one column; where there are more categories, the rarest share a last
@@ -128,12 +49,14 @@ class OneHot(Step):
         drop: "first" leaves out the first of the columns, for models that can't bear collinear ones.
         unseen: a category that was not seen when fitting gives all zeros ("ignore"), counts as infrequent where
             there is such a column ("infrequent"), or has its row rejected, code "unseen" ("reject").
+        vectors: "auto" as said above; true for a column of vectors however few the categories are; false for none,
+            and then more than 1,024 categories are refused unless ``max_categories`` allows them.
 
     Raises:
         UsageError: an argument is not one of these.
         SchemaError: a column is of another type, or two columns would have one name.
-        DataError: when fitting, a column has more than 1,024 categories and ``max_categories`` is not given; or more
-            than a million in any case.
+        DataError: when fitting, a column has more than a million categories; or more than 1,024 where neither
+            ``vectors`` nor ``max_categories`` allows them.
 
     Example:
         >>> OneHot("categorical", max_categories=50).unseen
@@ -144,12 +67,13 @@ class OneHot(Step):
     max_categories: int | None = None
     drop: Literal["first"] | None = None
     unseen: Literal["ignore", "infrequent", "reject"] = "ignore"
+    vectors: bool | Literal["auto"] = "auto"
 
     name = "one_hot"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
-        _most(self.max_categories, 1, self.name)
+        check_most(self.max_categories, 1, self.name)
         if self.drop not in (None, "first"):
             raise UsageError("nothing to drop", where="one_hot: drop", expected="'first' or null", got=repr(self.drop))
         if self.unseen not in ("ignore", "infrequent", "reject"):
@@ -158,6 +82,10 @@ class OneHot(Step):
                 where="one_hot: unseen",
                 expected="ignore, infrequent or reject",
                 got=repr(self.unseen),
+            )
+        if self.vectors != "auto" and not isinstance(self.vectors, bool):
+            raise UsageError(
+                "not a choice", where="one_hot: vectors", expected="auto, true or false", got=repr(self.vectors)
             )
 
     def touches(self, schema: Schema) -> Columns:
@@ -174,16 +102,22 @@ class OneHot(Step):
         encoded = {}
         for field in _fields(self, schema):
             found = Categories.of(field, values[field.name], self.max_categories)
-            if len(found.kept) > MOST_COLUMNS and self.max_categories is None:
+            if len(found.kept) > MOST_COLUMNS and self.max_categories is None and self.vectors is False:
                 raise DataError(
                     "too many categories for a column each",
                     where=f"step 'one_hot', column {field.name!r}",
                     expected=f"at most {MOST_COLUMNS}",
                     got=str(len(found.kept)),
-                    remedy="give max_categories, or use the step 'ordinal'",
+                    remedy="give max_categories, leave `vectors` at auto, or use the step 'ordinal'",
                 )
             encoded[field.name] = found
         return FittedOneHot(self, self._schema(schema, encoded), tuple(encoded.values()))
+
+    def vector_name(self, categories: Categories) -> str | None:
+        """The name of the column of vectors that a column becomes; None where it becomes a column for each."""
+        many = len(indicators(categories, self.drop))
+        wide = many > MOST_COLUMNS if self.vectors == "auto" else self.vectors and many > 0
+        return f"{categories.field.name}_{self.name}" if wide else None
 
     def _schema(self, schema: Schema, encoded: Mapping[str, Categories]) -> Schema:
         fields: list[Field] = []
@@ -192,9 +126,13 @@ class OneHot(Step):
                 fields.append(field)
                 continue
             reason = f"one-hot of {field.name!r}"
-            fields += [
-                Field(name, pa.float32(), Role.number, reason) for name, _ in indicators(encoded[field.name], self.drop)
-            ]
+            made = [name for name, _ in indicators(encoded[field.name], self.drop)]
+            vector = self.vector_name(encoded[field.name])
+            if vector is not None:
+                parts = tuple(name.removeprefix(f"{field.name}_") for name in made)
+                fields.append(Field(vector, SPARSE, Role.vector, reason, width=len(parts), parts=parts))
+            else:
+                fields += [Field(name, pa.float32(), Role.number, reason) for name in made]
         seen: set[str] = set()
         for field in fields:
             if field.name in seen:
@@ -230,6 +168,10 @@ class FittedOneHot(TableStep):
         written = {}
         for categories in self.encoded:
             value = inputs[categories.field.name]
+            vector = self.step.vector_name(categories)
+            if vector is not None:
+                written[vector] = _vector(self._place(categories, value))
+                continue
             code = categories.code(value)
             for name, place in indicators(categories, self.step.drop):
                 if place is None:
@@ -242,6 +184,19 @@ class FittedOneHot(TableStep):
                         is_it = is_it | ((code < 0) & value.is_not_null())
                 written[name] = is_it.cast(pl.Float32)
         return written
+
+    def _place(self, categories: Categories, value: pl.Expr) -> pl.Expr:
+        """The place of a value in its vector; -1 where all are zero."""
+        code = categories.code(value)
+        shared = len(categories.kept)
+        if categories.grouped:
+            code = code.clip(upper_bound=shared)
+        unseen = shared if categories.grouped and self.step.unseen == "infrequent" else -1
+        missing = len(categories.labels) if categories.nulls else -1
+        found = pl.when(value.is_null()).then(missing).when(code < 0).then(unseen).otherwise(code)
+        if self.step.drop is not None and categories.labels:
+            found = pl.when(found > 0).then(found - 1).otherwise(-1)
+        return found.cast(pl.Int32)
 
     def checks(self, inputs: Mapping[str, pl.Expr], use: Use) -> Sequence[Check]:
         """That every category was seen, where the step asks for it."""
@@ -266,14 +221,22 @@ class FittedOneHot(TableStep):
         given = {}
         for categories in self.encoded:
             columns = indicators(categories, self.step.drop)
-            if not all(name in outputs for name, _ in columns):
+            vector = self.step.vector_name(categories)
+            if not all(name in outputs for name in ((vector,) if vector else (name for name, _ in columns))):
                 continue
             first = self.step.drop is not None and categories.kept
             text: pl.Expr = pl.lit(categories.kept[0] if first else None, pl.String)
-            for name, place in columns:
-                known = place is not None and place < len(categories.kept)
-                label = categories.kept[place] if known and place is not None else None
-                text = pl.when(outputs[name] > 0.5).then(pl.lit(label, pl.String)).otherwise(text)
+            labels = [
+                categories.kept[code] if code is not None and code < len(categories.kept) else None
+                for _, code in columns
+            ]
+            if vector is not None:
+                place = outputs[vector].struct.field("indices").list.first()
+                label = place.replace_strict(list(range(len(labels))), labels, default=None, return_dtype=pl.String)
+                text = pl.when(place.is_null()).then(text).otherwise(label)
+            else:
+                for (name, _), known in zip(columns, labels, strict=True):
+                    text = pl.when(outputs[name] > 0.5).then(pl.lit(known, pl.String)).otherwise(text)
             given[categories.field.name] = categories.original(text)
         return given
 
@@ -287,9 +250,20 @@ class FittedOneHot(TableStep):
             name
             for categories in self.encoded
             if categories.field.name in undone.columns.schema.names
-            for name, _ in indicators(categories, self.step.drop)
+            for name in (
+                [self.step.vector_name(categories)] + [name for name, _ in indicators(categories, self.step.drop)]
+            )
         }
         return undone.select([name for name in undone.columns.schema.names if name not in gone])
+
+
+def _vector(place: pl.Expr) -> pl.Expr:
+    """Vectors of one 1 at this place, or of zeros where it is -1; as `penstock.schema.SPARSE`."""
+    known = place >= 0
+    indices = pl.when(known).then(pl.concat_list(place)).otherwise(pl.lit([], pl.List(pl.Int32)))
+    ones = pl.concat_list(known.cast(pl.Float32))
+    values = pl.when(known).then(ones).otherwise(pl.lit([], pl.List(pl.Float32)))
+    return pl.struct(indices.alias("indices"), values.alias("values"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +293,7 @@ class Ordinal(Step):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
-        _most(self.max_categories, 1, self.name)
+        check_most(self.max_categories, 1, self.name)
 
     def touches(self, schema: Schema) -> Columns:
         """Reads and writes the columns."""

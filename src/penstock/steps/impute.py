@@ -266,6 +266,14 @@ class FittedImpute(TableStep):
     by: tuple[Field, ...] = ()
     groups: tuple[tuple[str, tuple[tuple[str, Fill], ...]], ...] = ()
 
+    def reason(self, column: str) -> str:
+        """What stands in place of missing values."""
+        fill = dict(self.fills)[column]
+        shown = f"{fill:.6g}" if isinstance(fill, float) else repr(fill)
+        what = "a constant" if self.step.strategy == "constant" else f"the {self.step.strategy.replace('_', ' ')} value"
+        of = f" of the row's group, by {', '.join(field.name for field in self.by)}; of all rows" if self.by else ""
+        return f"missing: {what}{of}, {shown}"
+
     def expressions(self, inputs: Mapping[str, pl.Expr], use: Use) -> Mapping[str, pl.Expr]:
         """The filled columns, and the indicators."""
         written = {}

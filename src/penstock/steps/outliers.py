@@ -217,6 +217,11 @@ class FittedClip(TableStep):
     schema: Schema
     limits: tuple[Limit, ...]
 
+    def reason(self, column: str) -> str:
+        """The bounds."""
+        (limit,) = (limit for limit in self.limits if limit.field.name == column)
+        return f"drawn in to {limit.low:.6g} to {limit.high:.6g} ({_rule(self.step)})"
+
     def expressions(self, inputs: Mapping[str, pl.Expr], use: Use) -> Mapping[str, pl.Expr]:
         """The clipped columns."""
         written = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,14 @@ from penstock.statistic import Statistic
 from penstock.statistics.frequencies import Frequencies
 from penstock.step import Columns, Step, TableStep, Use
 from penstock.steps.arguments import chosen_of
-from penstock.steps.text import folded
+from penstock.steps.text import folded, narrowed
+from penstock.steps.typing_errors import typing_errors
 
 MOST_VALUES = 20_000
 """Columns of more distinct values are left as they are: those are names or texts, and no categories."""
-_SHORTEST = 5
+_FEWEST_LETTERS = 3
 _QUOTES = "['’‘\"“”`´]"
-_BETWEEN = r"(\p{L})[-_./,;:&\s]+(\p{L})"
+_BETWEEN = r"\b[-./,;:&\s]+\b"
 _AT_END = r"[.,;:\s]+$"
 
 
@@ -30,23 +31,24 @@ _AT_END = r"[.,;:\s]+$"
 class MergeSpellings(Step):
     """Near-identical spellings of a category become the most frequent one.
 
-    Two spellings are one where they differ in case, in compatible forms of characters, in quotes, or in the signs
+    Two spellings are one where they differ in case, in full-width and half-width characters, in quotes, or in the signs
     between words ("New-York", "new york"): the key collision of OpenRefine, but for the order of words. Signs that can
-    mean something stay ("A+", "C#", "<=50K"), and so do all signs of values with digits.
+    mean something stay ("A+", "C#", "<=50K"), and so do all signs of values with digits. In values with digits or of
+    fewer than three letters case can mean something ("5m", "5M"): there only a spelling that the other is ``ratio``
+    times as frequent as is merged. A value that was not seen is merged by its key too.
 
-    Typing errors are merged on evidence alone. A rare value is one if it differs by one letter (added, left out, other,
-    or swapped with its neighbour; Damerau 1964) from exactly one value that is ``ratio`` times as frequent; both have
-    five letters or more, begin alike and have no digits. And the column must be one with typing errors: at least
-    ``evidence`` of its rare values have to be such. So in clean data, where rare values are rare but right, nothing is
-    merged.
+    Typing errors are merged on evidence: one letter differs in a word, or in several, the value is rare beside the one
+    meant, and the column is one with typing errors; see `penstock.steps.typing_errors.typing_errors`. In clean data,
+    where rare values are rare but right, nothing is merged. Numbers, codes and ideographs never are.
 
-    A value that was not seen is merged by its key too. A column of more than 20,000 distinct values is left as it is.
+    A column of more than 20,000 distinct values is left as it is. Ties go to the lesser text; the order of the rows
+    changes nothing.
 
     Args:
         columns: columns of categories.
         typing_errors: whether typing errors are merged.
         ratio: how many times as frequent the right value is, at least.
-        evidence: the share (0 to 1) of the rare values that have to look like typing errors, and five at least.
+        evidence: the share (0 to 1) of the rare values that have to look like typing errors, and three at least.
 
     Raises:
         UsageError: an argument is out of its range.
@@ -60,14 +62,14 @@ class MergeSpellings(Step):
         >>> fitted = fit_step(MergeSpellings("city"), schema, [batch])
         >>> fitted.transform(batch, Use()).column("city").to_pylist()
         ['New York', 'New York', 'New York', 'Boston']
-        >>> [(merge.value, merge.form) for merge in fitted.merges]
-        [('new-york', 'New York')]
+        >>> [(merge.value, merge.form, merge.reason) for merge in fitted.merges]
+        [('new-york', 'New York', 'the same but for case, signs or spaces')]
     """
 
     columns: ColumnsLike
     typing_errors: bool = True
-    ratio: float = 5.0
-    evidence: float = 0.6
+    ratio: float = 10.0
+    evidence: float = 0.5
 
     name = "merge_spellings"
     cleans = True
@@ -75,12 +77,13 @@ class MergeSpellings(Step):
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
         for setting, low, high in (("ratio", 1.0, float("inf")), ("evidence", 0.0, 1.0)):
-            if not low <= getattr(self, setting) <= high:
+            given = getattr(self, setting)
+            if isinstance(given, bool) or not isinstance(given, (int, float)) or not low <= given <= high:
                 raise UsageError(
                     "out of range",
                     where=f"{self.name}: {setting}",
-                    expected=f"from {low:g}" + (f" to {high:g}" if high < 2 else ""),
-                    got=str(getattr(self, setting)),
+                    expected=f"a number from {low:g}" + (f" to {high:g}" if high < 2 else ""),
+                    got=repr(given),
                 )
 
     def touches(self, schema: Schema) -> Columns:
@@ -131,12 +134,25 @@ class Forms:
     Attributes:
         keys: the keys of values seen.
         forms: what a value of each key becomes.
-        merges: the values that are changed by it.
+        merges: the values that are changed.
+        rare: those of them whose keys are not in ``keys``: merged as they are written, and no others like them.
     """
 
     keys: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
     merges: tuple[Merge, ...] = ()
+    rare: tuple[Merge, ...] = ()
+
+    def of(self, text: pl.Expr) -> pl.Expr:
+        """Each text in its form; one of a new key stays."""
+        found = [text]
+        for inputs, olds, news in (
+            (key_of(text), self.keys, self.forms),
+            (text, [merge.value for merge in self.rare], [merge.form for merge in self.rare]),
+        ):
+            if olds:
+                found.insert(0, inputs.replace_strict(list(olds), list(news), default=None, return_dtype=pl.String))
+        return pl.coalesce(found)
 
 
 @dataclass(frozen=True)
@@ -152,29 +168,31 @@ class FittedMergeSpellings(TableStep):
         """Every spelling that becomes another."""
         return tuple(merge for _, forms in self.columns for merge in forms.merges)
 
+    def reason(self, column: str) -> str:
+        """How many spellings were merged, and why."""
+        reasons = [merge.reason for merge in self.merges if merge.column == column]
+        counted = [f"{reasons.count(reason)} {reason}" for reason in dict.fromkeys(sorted(reasons))]
+        return f"spellings merged: {'; '.join(counted)}" if counted else ""
+
     def expressions(self, inputs: Mapping[str, pl.Expr], use: Use) -> Mapping[str, pl.Expr]:
         """Each value by the form of its key; one of a new key stays."""
-        return {
-            name: pl.coalesce(
-                key_of(inputs[name]).replace_strict(
-                    list(forms.keys), list(forms.forms), default=None, return_dtype=pl.String
-                ),
-                inputs[name],
-            )
-            for name, forms in self.columns
-            if forms.keys
-        }
+        return {name: forms.of(inputs[name]) for name, forms in self.columns if forms.keys or forms.rare}
 
 
 def key_of(text: pl.Expr) -> pl.Expr:
     """What spellings of one value have in common."""
-    plain = folded(text.str.normalize("NFKC")).str.replace_all(r"\s+", " ").str.strip_chars(" ")
-    words = plain.str.replace_all(_QUOTES, "")
-    for _ in range(2):  # a letter between two signs is part of both matches
-        words = words.str.replace_all(_BETWEEN, "$1 $2")
-    words = words.str.replace_all(_AT_END, "")
+    plain = folded(narrowed(text).str.normalize("NFC")).str.replace_all(r"\s+", " ").str.strip_chars(" ")
+    words = plain.str.replace_all(_QUOTES, "").str.replace_all("_", " ", literal=True)
+    words = words.str.replace_all(_BETWEEN, " ").str.replace_all(_AT_END, "")
     # Where nothing but signs is left, or where there are digits, signs are what tells values apart.
-    return pl.when(plain.str.contains(r"\p{Nd}") | ~words.str.contains(r"\p{L}")).then(plain).otherwise(words)
+    return pl.when(plain.str.contains(r"\p{N}") | ~words.str.contains(r"\p{L}")).then(plain).otherwise(words)
+
+
+def _is_delicate(key: str) -> bool:
+    """Whether the case of letters can tell values of this key apart."""
+    letters = sum(map(str.isalpha, key))
+    cased = key != key.upper()
+    return cased and (letters < _FEWEST_LETTERS or any(character.isnumeric() for character in key))
 
 
 def _forms(step: MergeSpellings, column: str, frequencies: Any) -> Forms:
@@ -183,69 +201,34 @@ def _forms(step: MergeSpellings, column: str, frequencies: Any) -> Forms:
     table = frequencies.table()
     values = pl.Series("value", table.column("value"))
     counts = dict(zip(values.to_list(), table.column("count").to_pylist(), strict=True))
-    keys = pl.DataFrame([values]).select(key_of(pl.col("value"))).to_series().to_list()
     groups: dict[str, list[str]] = defaultdict(list)
-    for value, key in zip(values.to_list(), keys, strict=True):
+    for value, key in zip(values.to_list(), values.to_frame().select(key_of(pl.col("value"))).to_series(), strict=True):
         groups[key].append(value)
-    forms = {key: min(group, key=lambda value: (-counts[value], value)) for key, group in groups.items()}
+    # Most frequent first; they come ascending, so of equal ones the least text is first.
+    ordered = {key: sorted(group, key=lambda value: -counts[value]) for key, group in groups.items()}
     totals = {key: sum(counts[value] for value in group) for key, group in groups.items()}
-    errors = dict(_typing_errors(step, totals)) if step.typing_errors else {}
-    merges = []
-    for key, group in groups.items():
-        target = errors.get(key, key)
-        reason = "one letter differs, and it is rare" if key in errors else "the same but for case, signs or spaces"
-        merges += [
-            Merge(column, value, forms[target], counts[value], totals[target], reason)
-            for value in group
-            if value != forms[target]
-        ]
-    known = sorted(groups)
-    return Forms(tuple(known), tuple(forms[errors.get(key, key)] for key in known), tuple(merges))
+    found = typing_errors(totals, step.ratio, step.evidence) if step.typing_errors else []
+    errors = {error.value: error for error in found}
+    target = {key: errors[key].meant if key in errors else key for key in sorted(groups)}
+    merges: list[Merge] = []
+    rare: list[Merge] = []
+    for key, meant in target.items():
+        form = ordered[meant][0]
+        reason = "the same but for case, signs or spaces" if key == meant else _described(errors[key].words)
+        total = counts[form] if _is_delicate(key) else totals[meant]
+        found_here = [Merge(column, value, form, counts[value], total, reason) for value in groups[key]]
+        changed = [merge for merge in found_here if merge.value != form]
+        if _is_delicate(key):
+            changed = [merge for merge in changed if merge.form_count >= step.ratio * merge.count]
+            rare += changed
+        merges += changed
+    known = [key for key in target if not _is_delicate(key)]
+    return Forms(tuple(known), tuple(ordered[target[key]][0] for key in known), tuple(merges), tuple(rare))
 
 
-def _typing_errors(step: MergeSpellings, totals: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Keys that are typing errors, and the keys that were meant; none where the column shows too little evidence."""
-    words = sorted(key for key in totals if len(key) >= _SHORTEST and key.replace(" ", "").isalpha())
-    near: dict[str, set[str]] = defaultdict(set)
-    by_gap: dict[str, list[str]] = defaultdict(list)
-    for word in words:
-        for gap in {word, *(word[:place] + word[place + 1 :] for place in range(1, len(word)))}:
-            by_gap[gap].append(word)
-    for group in by_gap.values():
-        # More words than this around one gap are a family of names, and no errors of one of them.
-        if 1 < len(group) <= 50:
-            for word in group:
-                near[word] |= {
-                    other
-                    for other in group
-                    if totals[other] >= step.ratio * totals[word] and one_edit_apart(word, other)
-                }
-    found = {word: next(iter(others)) for word, others in near.items() if len(others) == 1}
-    if not found:
-        return
-    most = max(totals[word] for word in found)
-    rare = [word for word in words if totals[word] <= most]
-    if len(found) >= 5 and len(found) >= step.evidence * len(rare):
-        yield from sorted((word, meant) for word, meant in found.items() if meant not in found)
-
-
-def one_edit_apart(one: str, other: str) -> bool:
-    """Whether one letter was added, left out, replaced, or swapped with its neighbour; the first letter apart.
-
-    Damerau, "A technique for computer detection and correction of spelling errors", CACM 7 (1964).
-
-    Example:
-        >>> [one_edit_apart("boston", other) for other in ("bostn", "bosston", "bostom", "botson", "boston", "oston")]
-        [True, True, True, True, False, False]
-    """
-    if one == other or one[:1] != other[:1] or abs(len(one) - len(other)) > 1:
-        return False
-    start = 0
-    while start < min(len(one), len(other)) and one[start] == other[start]:
-        start += 1
-    rest, others = one[start:], other[start:]
-    if len(one) == len(other):
-        swapped = len(rest) >= 2 and rest[:2] == others[1::-1] and rest[2:] == others[2:]
-        return rest[1:] == others[1:] or swapped
-    longer, shorter = (rest, others) if len(rest) > len(others) else (others, rest)
-    return longer[1:] == shorter
+def _described(words: int) -> str:
+    if words == 0:
+        return "the same but for spaces, and it is rare"
+    return (
+        "one letter differs, and it is rare" if words == 1 else f"one letter differs in {words} words, and it is rare"
+    )

@@ -17,7 +17,7 @@ from penstock.errors import SchemaError, UsageError
 from penstock.schema import SPARSE, Field, Role, Schema
 from penstock.selector import ColumnsLike, as_selector
 from penstock.statistic import Statistic
-from penstock.statistics.target_sums import TargetSums, TargetSumsValue, folds_of
+from penstock.statistics.target_folds import Spread, TargetCounts, TargetFoldsValue, TargetMoments, combined, folds_of
 from penstock.statistics.values import as_text
 from penstock.step import Columns, FittedStep, Step, Use
 from penstock.steps.arguments import chosen_of, retyped
@@ -90,7 +90,7 @@ class TargetEncode(Step):
         return chosen_of(self.columns, schema, self.name, "text", "truth values")
 
     def statistics(self, schema: Schema) -> Mapping[str, Statistic[Any]]:
-        """Sums of the target by category and fold."""
+        """What the target is like by category and fold."""
         targets = schema.of_role(Role.target)
         if not targets:
             raise SchemaError(
@@ -102,7 +102,8 @@ class TargetEncode(Step):
             )
         kind = schema[targets[0]].kind
         labels = kind in (Role.category, Role.boolean, Role.text) if self.target == "auto" else self.target == "labels"
-        return {field.name: TargetSums(field.name, targets[0], self.folds, labels) for field in self._fields(schema)}
+        kinds = TargetCounts if labels else TargetMoments
+        return {field.name: kinds(field.name, targets[0], self.folds) for field in self._fields(schema)}
 
     def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedTargetEncode:
         """The step with a table of encodings for each column."""
@@ -123,45 +124,43 @@ class TargetEncode(Step):
         return FittedTargetEncode(self, schema.put(*made), tuple(field.name for field in fields), tables)
 
 
-def _table(value: TargetSumsValue, smooth: float | Literal["auto"]) -> pa.Table:
+def _table(value: TargetFoldsValue, smooth: float | Literal["auto"]) -> pa.Table:
     """For each value, and last for what was not seen: its encodings without each fold, then with all of them."""
-    folds = value.rows.shape[1]
-    numbers = not value.labels
-    outputs = [0] if numbers else [1] if len(value.labels) == 2 else list(range(len(value.labels)))
+    folds = value.counts.shape[1]
+    outputs = [1] if len(value.labels) == 2 else list(range(value.means.shape[2]))
     parts = []
     for left_out in (*range(folds), None):
-        used = np.array([fold != left_out for fold in range(folds)])
-        rows = value.rows[:, used].sum(axis=1)
-        squares = value.squares[:, used].sum(axis=1)
         for output in outputs:
-            sums = value.sums[:, used, output].sum(axis=1) if value.sums.shape[2] else np.zeros(len(rows))
-            parts.append(_smoothed(rows, sums, squares if numbers else sums, smooth))
-    encodings = np.column_stack(parts) if parts else np.zeros((1, folds + 1))
+            sums = Spread.of(len(value.counts), 1)
+            for fold in range(folds):
+                if fold != left_out:
+                    here = slice(fold, fold + 1)
+                    part = Spread(value.counts[:, here], value.means[:, here, output], value.squares[:, here, output])
+                    sums = Spread(*combined(sums, part))
+            parts.append(_smoothed(Spread(sums.counts[:, 0], sums.means[:, 0], sums.squares[:, 0]), smooth))
+    if not parts or not value.counts.any():
+        parts = [np.zeros(len(value.counts) + 1)] * (folds + 1) * max(len(outputs), 1)
+    encodings = np.column_stack(parts)
     flat = pa.FixedSizeListArray.from_arrays(pa.array(encodings.reshape(-1)), encodings.shape[1])
-    names = pa.array([*value.values, None], pa.large_string())
-    seen = pa.array([*(True for _ in value.values), False])
+    names = pa.array([*value.categories, None, None], pa.large_string())
+    seen = pa.array([*(True for _ in value.categories), True, False])
     return pa.table({"value": names, "seen": seen, "encoding": flat}).combine_chunks()
 
 
-def _smoothed(
-    rows: npt.NDArray[np.float64],
-    sums: npt.NDArray[np.float64],
-    squares: npt.NDArray[np.float64],
-    smooth: float | Literal["auto"],
-) -> npt.NDArray[np.float64]:
-    """The encoding of each value, and last the overall mean."""
-    total = float(rows.sum())
-    overall = float(sums.sum()) / total if total else 0.0
-    means = np.divide(sums, rows, out=np.full(len(rows), overall), where=rows > 0)
+def _smoothed(sums: Spread, smooth: float | Literal["auto"]) -> npt.NDArray[np.float64]:
+    """The encoding of each value, and last the overall mean, which is also that of a value without rows."""
+    rows = sums.counts.astype(np.float64)
+    total = float(np.add.reduce(rows))
+    overall = float(np.add.reduce(sums.means * (rows / max(total, 1.0))))
+    within = sums.squares / np.maximum(rows, 1.0)
     if smooth == "auto":
-        variance = max(float(squares.sum()) / total - overall**2, 0.0) if total else 0.0
-        within = np.maximum(np.divide(squares, rows, out=np.zeros(len(rows)), where=rows > 0) - means**2, 0.0)
-        strength = rows * variance
-        weight = np.divide(strength, strength + within, out=np.ones(len(rows)), where=strength + within > 0)
+        apart = np.add.reduce(sums.squares + rows * np.square(sums.means - overall))
+        strength = rows * (float(apart) / max(total, 1.0))
+        weight = np.divide(strength, strength + within, out=np.zeros(len(rows)), where=strength + within > 0)
     else:
         weight = np.divide(rows, rows + smooth, out=np.zeros(len(rows)), where=rows + smooth > 0)
     weight = np.where(rows > 0, weight, 0.0)
-    return np.append(weight * means + (1.0 - weight) * overall, overall)
+    return np.append(weight * sums.means + (1.0 - weight) * overall, overall)
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ class FittedTargetEncode(FittedStep):
         """The batch with its categories encoded: without a row's own fold, where a model or a step learns."""
         learns = use.purpose in ("fit", "train")
         folds = self.step.folds
-        fold = folds_of(batch, folds) if learns else np.full(len(batch), folds)
+        fold = folds_of(batch.keys, folds) if learns else np.full(len(batch), folds)
         names, columns = [], []
         for name, (values, missing, encodings) in zip(self.names, self._lookups, strict=True):
             if name not in batch.columns.schema.names:

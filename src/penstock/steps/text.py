@@ -26,9 +26,7 @@ _INVISIBLE = (
     r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 )
 # Joiners are part of the spelling of Persian, of the scripts of India and of emoji; after other letters they are dirt.
-_JOINERS = (
-    r"(^|[\p{Latin}\p{Greek}\p{Cyrillic}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Nd}\p{P}\s])[\u200c\u200d]+"
-)
+_JOINERS = r"(^|[\p{Latin}\p{Greek}\p{Cyrillic}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Nd}\p{P}\s])[\u200c\u200d]+"
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,8 @@ class NormalizeText(Step):
             ("invisible", (True, False)),
         )
         for setting, values in given:
-            # By identity too: 1 equals True, and is a mistake.
-            if not any(getattr(self, setting) is value or getattr(self, setting) == str(value) for value in values):
+            got = getattr(self, setting)
+            if not any(type(got) is type(value) and got == value for value in values):  # 1 equals True
                 raise self._wrong(setting, ", ".join("null" if value is None else repr(value) for value in values))
         words = self.missing
         if words is not None:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.batch import Batch
 from penstock.errors import SchemaError, UsageError
 from penstock.schema import Field, Schema
 from penstock.selector import ColumnsLike, as_selector
 from penstock.statistic import Statistic
+from penstock.statistics.documents import DocumentFrequencies
 from penstock.statistics.hashing import hash_texts, mix
-from penstock.statistics.tokens import Analyzer, DocumentFrequencies, Tokenizer, series_of
+from penstock.statistics.tokens import Analyzer, Tokenizer
 from penstock.step import Columns, FittedStep, Step, Use
 from penstock.steps.arguments import chosen, family
-from penstock.steps.vectors import column_of, counted_tokens, unit_length, vector_field, vocabulary_of, with_column
+from penstock.steps.vectors import Vocabulary, column_of, unit_length, vector_field, with_column
+from penstock.vectors import as_matrix
 
 MOST_WIDTH = 2**20
 
@@ -78,7 +79,7 @@ class TfIdf(_Vectors):
         lowercase: whether case is ignored.
         min_df: the fewest texts that a token has to stand in.
         max_df: the largest share (0 to 1) of the texts that it may stand in.
-        max_features: the most tokens: those that stand in most texts, of equal ones the first in order.
+        max_features: the most tokens: those that occur most often, of equal ones the first in order.
         sublinear: whether a count c weighs ``1 + ln c``.
         norm: "l2" for vectors of length 1, or null.
 
@@ -136,54 +137,44 @@ class TfIdf(_Vectors):
     def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedTfIdf:
         """The step with its vocabularies."""
         fields = _fields(self, schema)
-        made = tuple(self._vocabulary(values[field.name]) for field in fields)
+        made = tuple(
+            Vocabulary.of(values[field.name], min_df=self.min_df, max_df=self.max_df, most=self.max_features)
+            for field in fields
+        )
+        weights = tuple(
+            tuple((np.log((1 + values[field.name].documents) / (1 + np.array(one.documents))) + 1.0).tolist())
+            for field, one in zip(fields, made, strict=True)
+        )
         outgoing = schema.put(
             *(
-                vector_field(field, max(1, one.num_rows), one["token"].to_pylist() or None)
+                vector_field(field, max(1, len(one.tokens)), one.tokens or None)
                 for field, one in zip(fields, made, strict=True)
             )
         )
-        return FittedTfIdf(self, outgoing, tuple(field.name for field in fields), made)
-
-    def _vocabulary(self, value: Any) -> pa.Table:
-        """Tokens in order with their inverse document frequencies."""
-        table = value.frequencies.table()
-        counts = table.column("count").to_numpy()
-        kept = np.flatnonzero((counts >= self.min_df) & (counts <= self.max_df * max(value.documents, 1)))
-        if len(kept) > self.max_features:
-            order = np.argsort(-counts[kept], kind="stable")[: self.max_features]
-            kept = np.sort(kept[order])
-        idf = np.log((1 + value.documents) / (1 + counts[kept])) + 1
-        return pa.table({"token": table.column("value").take(pa.array(kept)), "idf": pa.array(idf)}).combine_chunks()
+        return FittedTfIdf(self, outgoing, tuple(field.name for field in fields), made, weights)
 
 
 @dataclass(frozen=True)
 class FittedTfIdf(FittedStep):
-    """`TfIdf` with a vocabulary for each column: tokens and their inverse document frequencies."""
+    """`TfIdf` with a vocabulary for each column, and the inverse document frequencies of its tokens."""
 
     step: TfIdf
     schema: Schema
     names: tuple[str, ...]
-    vocabularies: tuple[pa.Table, ...]
-
-    @cached_property
-    def _lookups(self) -> list[tuple[pl.DataFrame, np.ndarray[Any, Any]]]:
-        return [(vocabulary_of(table["token"].to_pylist()), table["idf"].to_numpy()) for table in self.vocabularies]
+    vocabularies: tuple[Vocabulary, ...]
+    weights: tuple[tuple[float, ...], ...]
 
     def transform(self, batch: Batch, use: Use) -> Batch:
         """The batch with its texts as vectors."""
-        present = batch.columns.schema.names
         names, columns = [], []
-        for name, (vocabulary, idf) in zip(self.names, self._lookups, strict=True):
-            if name not in present:
+        for name, vocabulary, weights in zip(self.names, self.vocabularies, self.weights, strict=True):
+            if name not in batch.columns.schema.names:
                 continue
-            rows, places, counts = counted_tokens(batch, name, self.step.tokenizer, vocabulary)
-            weights = 1.0 + np.log(counts) if self.step.sublinear else counts.astype(np.float64)
-            values = weights * idf[places]
-            if self.step.norm == "l2":
-                values = unit_length(rows, values)
+            matrix = vocabulary.count(batch.column(name), self.step.tokenizer)
+            counts = matrix.data.astype(np.float64)
+            values = (1.0 + np.log(counts) if self.step.sublinear else counts) * np.array(weights)[matrix.indices]
             names.append(name)
-            columns.append(column_of(rows, places, values, len(batch)))
+            columns.append(column_of(matrix, unit_length(matrix, values) if self.step.norm == "l2" else values))
         return with_column(batch, names, columns)
 
 
@@ -253,26 +244,22 @@ class FittedHash(FittedStep):
     def transform(self, batch: Batch, use: Use) -> Batch:
         """The batch with its values as vectors."""
         names = [name for name in self.names if name in batch.columns.schema.names]
-        return with_column(batch, names, [self._column(batch, name) for name in names])
+        return with_column(batch, names, [self._column(batch.column(name)) for name in names])
 
-    def _column(self, batch: Batch, name: str) -> pa.StructArray:
-        tokens = self.step.tokenizer.tokens(series_of(batch, name))
-        frame = (
-            pl.DataFrame({"row": pl.int_range(len(tokens), eager=True), "token": tokens}).explode("token").drop_nulls()
-        )
-        distinct = frame["token"].unique(maintain_order=True)
-        hashed = mix(hash_texts(distinct.to_arrow().cast(pa.large_string())))
-        place = (hashed >> np.uint64(1)) % np.uint64(self.step.width)
-        sign = np.where(hashed & np.uint64(1), 1.0, -1.0) if self.step.signed else np.ones(len(hashed))
-        known = pl.DataFrame({"token": distinct, "place": place.astype(np.int64), "sign": sign.astype(np.int64)})
+    def _column(self, values: pa.Array) -> pa.StructArray:
+        from scipy.sparse import csr_matrix
+
+        counts, tokens = self.step.tokenizer.count(values)
+        hashed = mix(hash_texts(tokens))
+        place = ((hashed >> np.uint64(1)) % np.uint64(self.step.width)).astype(np.int64)[counts.indices]
+        sign = np.where(hashed & np.uint64(1), 1, -1)[counts.indices] if self.step.signed else 1
+        shape = (len(values), self.step.width)
         # Whole numbers are summed, so that their order does not matter.
-        found = frame.join(known, on="token").group_by("row", "place").agg(pl.col("sign").sum()).sort("row", "place")
-        found = found.filter(pl.col("sign") != 0)
-        rows = found["row"].cast(pl.Int64).to_numpy()
-        values = found["sign"].cast(pl.Float64).to_numpy()
-        if self.step.norm == "l2":
-            values = unit_length(rows, values)
-        return column_of(rows, found["place"].to_numpy(), values, len(batch))
+        found = csr_matrix((counts.data * sign, place, counts.indptr), shape=shape)
+        found.sum_duplicates()
+        found.eliminate_zeros()
+        summed = found.data.astype(np.float64)
+        return column_of(found, unit_length(found, summed) if self.step.norm == "l2" else summed)
 
 
 @dataclass(frozen=True)
@@ -285,7 +272,7 @@ class MultiHot(_Vectors):
         columns: columns of lists, or of texts that ``separator`` cuts into items.
         separator: what stands between the items of a text; needed for texts.
         min_df: the fewest rows that an item has to stand in.
-        max_features: the most items: those that stand in most rows, of equal ones the first in order.
+        max_features: the most items: those that occur most often, of equal ones the first in order.
 
     Raises:
         UsageError: an argument is out of its range.
@@ -346,22 +333,17 @@ class MultiHot(_Vectors):
     def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedMultiHot:
         """The step with its items."""
         fields = self._fields(schema)
-        found = tuple(self._items(values[field.name]) for field in fields)
+        found = tuple(
+            Vocabulary.of(values[field.name], min_df=self.min_df, max_df=1.0, most=self.max_features)
+            for field in fields
+        )
         outgoing = schema.put(
             *(
-                vector_field(field, max(1, len(items)), items or None)
-                for field, items in zip(fields, found, strict=True)
+                vector_field(field, max(1, len(one.tokens)), one.tokens or None)
+                for field, one in zip(fields, found, strict=True)
             )
         )
-        return FittedMultiHot(self, outgoing, tuple(field.name for field in fields), found)
-
-    def _items(self, value: Any) -> tuple[str, ...]:
-        table = value.frequencies.table()
-        counts = table.column("count").to_numpy()
-        kept = np.flatnonzero(counts >= self.min_df)
-        if len(kept) > self.max_features:
-            kept = np.sort(kept[np.argsort(-counts[kept], kind="stable")[: self.max_features]])
-        return tuple(table.column("value").take(pa.array(kept)).to_pylist())
+        return FittedMultiHot(self, outgoing, fields, found)
 
 
 @dataclass(frozen=True)
@@ -370,19 +352,29 @@ class FittedMultiHot(FittedStep):
 
     step: MultiHot
     schema: Schema
-    names: tuple[str, ...]
-    items: tuple[tuple[str, ...], ...]
-
-    @cached_property
-    def _vocabularies(self) -> list[pl.DataFrame]:
-        return [vocabulary_of(items) for items in self.items]
+    fields: tuple[Field, ...]
+    items: tuple[Vocabulary, ...]
 
     def transform(self, batch: Batch, use: Use) -> Batch:
         """The batch with its lists as vectors."""
         names, columns = [], []
-        for name, vocabulary in zip(self.names, self._vocabularies, strict=True):
-            if name in batch.columns.schema.names:
-                rows, places, counts = counted_tokens(batch, name, self.step.tokenizer, vocabulary)
-                names.append(name)
-                columns.append(column_of(rows, places, np.ones(len(counts)), len(batch)))
+        for field, items in zip(self.fields, self.items, strict=True):
+            if field.name in batch.columns.schema.names:
+                matrix = items.count(batch.column(field.name), self.step.tokenizer)
+                names.append(field.name)
+                columns.append(column_of(matrix, np.ones(matrix.nnz)))
+        return with_column(batch, names, columns)
+
+    def inverse(self, batch: Batch) -> Batch:
+        """The batch with the items that were seen, each once, in order; an empty list (or text) where there is none."""
+        names, columns = [], []
+        for field, items in zip(self.fields, self.items, strict=True):
+            if field.name not in batch.columns.schema.names:
+                continue
+            matrix = as_matrix(batch.column(field.name), max(1, len(items.tokens)))
+            found = pa.array(items.tokens, pa.string()).take(pa.array(matrix.indices))
+            lists = pa.ListArray.from_arrays(pa.array(matrix.indptr.astype(np.int32)), found)
+            names.append(field.name)
+            text = not pa.types.is_list(field.type)
+            columns.append(pc.binary_join(lists, self.step.separator) if text else lists)
         return with_column(batch, names, columns)

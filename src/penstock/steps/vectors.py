@@ -1,9 +1,11 @@
-"""What steps that make columns of sparse vectors share: counting tokens by row. No step itself."""
+"""What steps that make columns of sparse vectors share: vocabularies, and matrices to columns. No step itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,12 @@ import pyarrow as pa
 
 from penstock.batch import Batch
 from penstock.schema import SPARSE, Field, Role
-from penstock.statistics.tokens import Tokenizer, series_of
+from penstock.statistics.documents import DocumentFrequenciesValue
+from penstock.statistics.tokens import Tokenizer
 from penstock.vectors import sparse_column
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 def vector_field(field: Field, width: int, parts: Sequence[str] | None) -> Field:
@@ -29,50 +35,60 @@ def vector_field(field: Field, width: int, parts: Sequence[str] | None) -> Field
     )
 
 
-def counted_tokens(
-    batch: Batch, column: str, tokenizer: Tokenizer, vocabulary: pl.DataFrame
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """How often each token of a vocabulary stands in each row.
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens that have a place in a vector.
 
-    Args:
-        batch: the rows.
-        column: of texts or lists.
-        tokenizer: how they are cut.
-        vocabulary: columns ``token`` and ``place``.
-
-    Returns:
-        Rows, places and counts, ascending by row and place.
+    Attributes:
+        tokens: in the order of their places, each once.
+        documents: in how many rows each was seen.
     """
-    tokens = tokenizer.tokens(series_of(batch, column))
-    frame = pl.DataFrame({"row": pl.int_range(len(tokens), eager=True), "token": tokens}).explode("token").drop_nulls()
-    found = frame.join(vocabulary, on="token", how="inner").group_by("row", "place").len("count").sort("row", "place")
-    return (
-        found["row"].cast(pl.Int64).to_numpy(),
-        found["place"].cast(pl.Int64).to_numpy(),
-        found["count"].cast(pl.Int64).to_numpy(),
-    )
+
+    tokens: tuple[str, ...]
+    documents: tuple[int, ...]
+
+    @classmethod
+    def of(cls, found: DocumentFrequenciesValue, *, min_df: int, max_df: float, most: int) -> Vocabulary:
+        """The tokens that stand in enough rows and not in too many, in order; the ``most`` that occur most often.
+
+        Of equally frequent ones the first in order are kept.
+        """
+        documents = found.table["documents"].to_numpy()
+        kept = np.flatnonzero((documents >= min_df) & (documents <= max_df * max(found.documents, 1)))
+        if len(kept) > most:
+            often = found.table["occurrences"].to_numpy()[kept]
+            kept = np.sort(kept[np.argsort(-often, kind="stable")[:most]])
+        return cls(tuple(found.table["token"].take(pa.array(kept)).to_pylist()), tuple(documents[kept].tolist()))
+
+    @cached_property
+    def _places(self) -> pl.Enum:
+        return pl.Enum(self.tokens)
+
+    def count(self, values: pa.Array, tokenizer: Tokenizer) -> csr_matrix:
+        """How often each token stands in each row, int64, shape (rows, tokens); places ascend within a row."""
+        from scipy.sparse import csr_matrix
+
+        counts, tokens = tokenizer.count(values)
+        codes = pl.Series("", tokens).cast(self._places, strict=False).to_physical().cast(pl.Int64).fill_null(-1)
+        place = codes.to_numpy()[counts.indices]
+        known = place >= 0
+        bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(known)))[counts.indptr]
+        shape = (len(values), len(self.tokens))
+        found = csr_matrix((counts.data[known], place[known], bounds), shape=shape)
+        found.sort_indices()
+        return found
 
 
-def column_of(
-    rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64], values: npt.NDArray[np.float64], count: int
-) -> pa.StructArray:
-    """A column of vectors from entries ascending by row and place."""
-    offsets = np.searchsorted(rows, np.arange(count + 1))
-    return sparse_column(offsets, places, values.astype(np.float32))
+def column_of(matrix: csr_matrix, values: npt.NDArray[np.float64]) -> pa.StructArray:
+    """A column of vectors with the places of a matrix, which ascend, and these values."""
+    return sparse_column(matrix.indptr, matrix.indices, values.astype(np.float32))
 
 
-def unit_length(rows: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def unit_length(matrix: csr_matrix, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The values of each row divided by their Euclidean length."""
-    if len(rows) == 0:
-        return values
-    starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-    lengths = np.sqrt(np.add.reduceat(np.square(values), starts))
-    return np.asarray(values / np.repeat(lengths, np.diff(starts, append=len(rows))))
-
-
-def vocabulary_of(tokens: Sequence[str]) -> pl.DataFrame:
-    """Tokens and their places."""
-    return pl.DataFrame({"token": pl.Series(tokens, dtype=pl.String), "place": pl.int_range(len(tokens), eager=True)})
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    lengths = np.sqrt(np.bincount(rows, np.square(values), matrix.shape[0]))
+    return np.asarray(values / lengths[rows])
 
 
 def with_column(batch: Batch, names: Sequence[str], columns: Sequence[pa.Array]) -> Batch:

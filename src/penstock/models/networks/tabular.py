@@ -1,4 +1,4 @@
-"""A network for tables: embeddings of categories beside numbers, then fully connected layers."""
+"""A network for tables: embeddings of numbers and categories side by side, then fully connected layers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from torch import nn
 from penstock.models.networks.activations import activation
 
 _CLIP = 3.0
+_FARTHEST = 1e9
+_NUMBER_SIZE = 8
+_SLOWEST, _FASTEST = 0.1, 30.0
+"""Deviations of the frequencies of number embeddings, from and to: waves per deviation of the column."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +28,26 @@ class TabularArchitecture:
         numbers: places of the numbers in it.
         missing: those of them that may be missing: each gets an indicator beside it.
         categories: places of the codes of categories, how many categories each has, and how long its embedding is.
-        vectors: places of parts of vectors, taken as they are.
+        vectors: where vectors begin and end, taken as they are.
         hidden: units of each hidden layer.
         activation: after each hidden layer.
         normalization: before each activation: "none", "layer" or "batch".
         dropout: the share of units set to 0 in training.
         outputs: how many scores come out.
+        frequencies: waves in the embedding of a number; 0 for numbers without one.
     """
 
     width: int
     numbers: tuple[int, ...]
     missing: tuple[int, ...]
     categories: tuple[tuple[int, int, int], ...]
-    vectors: tuple[int, ...]
+    vectors: tuple[tuple[int, int], ...]
     hidden: tuple[int, ...]
     activation: str
     normalization: str
     dropout: float
     outputs: int
+    frequencies: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -50,38 +56,71 @@ class TabularArchitecture:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """From what `to_json` gave."""
-        whole = ("numbers", "missing", "vectors", "hidden")
+        whole = ("numbers", "missing", "hidden")
         return cls(
             **{
                 **value,
                 **{name: tuple(int(each) for each in value[name]) for name in whole},
-                "categories": tuple(tuple(int(each) for each in one) for one in value["categories"]),
+                **{
+                    name: tuple(tuple(int(each) for each in one) for one in value[name])
+                    for name in ("categories", "vectors")
+                },
             }
         )
 
     @property
     def encoded(self) -> int:
         """How many numbers a row is after embedding."""
-        return len(self.numbers) + len(self.missing) + sum(size for _, _, size in self.categories) + len(self.vectors)
+        return max((places.stop for _, places in self.spans()), default=0)
 
-    def spans(self) -> list[tuple[tuple[int, ...], slice]]:
-        """Which columns of the matrix each part of an encoded row comes from: (columns, places), in order."""
-        found: list[tuple[tuple[int, ...], slice]] = []
-        start = 0
-        for place in (*self.numbers, *self.missing):
-            found.append(((place,), slice(start, start + 1)))
-            start += 1
-        for place, _, size in self.categories:
-            found.append(((place,), slice(start, start + size)))
-            start += size
-        for place in self.vectors:
-            found.append(((place,), slice(start, start + 1)))
-            start += 1
+    def spans(self) -> list[tuple[int, slice]]:
+        """Where each part of an encoded row is: (the first column of the matrix that it comes from, places), in order."""
+        embedded = self.numbers if self.frequencies else ()
+        sizes = [
+            *((place, 1) for place in self.numbers),
+            *((place, _NUMBER_SIZE) for place in embedded),
+            *((place, 1) for place in self.missing),
+            *((place, size) for place, _, size in self.categories),
+            *((start, stop - start) for start, stop in self.vectors),
+        ]
+        found: list[tuple[int, slice]] = []
+        begin = 0
+        for place, size in sizes:
+            found.append((place, slice(begin, begin + size)))
+            begin += size
         return found
 
 
+class NumberEmbeddings(nn.Module):
+    """Each number as waves, mixed into a few features: what lets a network be as steep as a tree where it must.
+
+    ``relu(cos(2 pi f x + p) W + b)``, with frequencies ``f``, phases ``p``, weights ``W`` and offsets ``b`` of its own
+    for each number, all learned (Gorishniy, Rubachev and Babenko, "On embeddings for numerical features in tabular deep
+    learning", NeurIPS 2022; with a phase after Holzmüller et al. 2024). There all frequencies have one deviation, which
+    is searched for; here they are spread from 0.1 to 30, evenly in their logarithm, so that both a trend over the whole
+    column and a single value in it can be told.
+
+    Shapes: numbers (batch, numbers) -> (batch, numbers * 8).
+    """
+
+    def __init__(self, numbers: int, frequencies: int) -> None:
+        super().__init__()
+        spread = torch.logspace(math.log10(_SLOWEST), math.log10(_FASTEST), frequencies)
+        bound = 1 / math.sqrt(frequencies)
+        self.frequency = nn.Parameter(torch.randn(numbers, frequencies) * spread)
+        self.phase = nn.Parameter((2 * torch.rand(numbers, frequencies) - 1) * math.pi)
+        self.weight = nn.Parameter((2 * torch.rand(numbers, frequencies, _NUMBER_SIZE) - 1) * bound)
+        self.bias = nn.Parameter((2 * torch.rand(numbers, _NUMBER_SIZE) - 1) * bound)
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Shape (batch, numbers) to (batch, numbers * 8)."""
+        waves = torch.cos(2 * math.pi * numbers[:, :, None] * self.frequency + self.phase)
+        mixed = torch.einsum("bnk,nkd->bnd", waves, self.weight) + self.bias
+        return torch.relu(mixed).flatten(1)
+
+
 class TabularNetwork(nn.Module):
-    """Numbers, softly clipped, and embeddings of categories, side by side into fully connected layers.
+    """Numbers, softly clipped, their embeddings, and those of categories, side by side into fully connected layers.
 
     A missing number is 0, the mean of a standardized column, with an indicator beside it. Numbers are clipped softly,
     ``x / sqrt(1 + (x / 3)^2)``, so that no outlier drowns the others (Holzmüller et al., "Better by default: strong
@@ -95,6 +134,11 @@ class TabularNetwork(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.embeddings = nn.ModuleList(nn.Embedding(count + 1, size) for _, count, size in architecture.categories)
+        self.waves = (
+            NumberEmbeddings(len(architecture.numbers), architecture.frequencies)
+            if architecture.frequencies and architecture.numbers
+            else None
+        )
         layers: list[nn.Module] = []
         width = architecture.encoded
         for units in architecture.hidden:
@@ -117,14 +161,17 @@ class TabularNetwork(nn.Module):
         parts: list[torch.Tensor] = []
         if self.architecture.numbers:
             numbers = torch.nan_to_num(features[:, list(self.architecture.numbers)], nan=0.0)
-            parts.append(numbers / torch.sqrt(1.0 + (numbers / _CLIP) ** 2))
+            numbers = numbers.clamp(-_FARTHEST, _FARTHEST)  # what float32 can't square
+            numbers = numbers / torch.sqrt(1.0 + (numbers / _CLIP) ** 2)
+            parts.append(numbers)
+            if self.waves is not None:
+                parts.append(self.waves(numbers))
         if self.architecture.missing:
             parts.append(torch.isnan(features[:, list(self.architecture.missing)]).to(features.dtype))
         for (place, count, _), embedding in zip(self.architecture.categories, self.embeddings, strict=True):
             codes = torch.nan_to_num(features[:, place], nan=-1.0).long() + 1
             parts.append(embedding(codes.clamp(0, count)))
-        if self.architecture.vectors:
-            parts.append(features[:, list(self.architecture.vectors)])
+        parts += [features[:, start:stop] for start, stop in self.architecture.vectors]
         return torch.cat(parts, dim=1)
 
     def score(self, encoded: torch.Tensor) -> torch.Tensor:
