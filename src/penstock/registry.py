@@ -80,7 +80,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
     "fitted_models": {
         "boosted": "penstock.models.boosted:FittedBoostedTrees",
         "linear": "penstock.models.linear:FittedLinear",
-        "network": "penstock.models.network:FittedNetwork",
+        "network": "penstock.models.network_fitted:FittedNetwork",
         "sklearn": "penstock.models.sklearn_model:FittedSklearn",
     },
     "relations": {

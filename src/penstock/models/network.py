@@ -1,56 +1,46 @@
-"""Neural networks for tables, by torch: the definition `Network`, and what it becomes, `FittedNetwork`.
+"""Neural networks for tables, by torch: the definition `Network`.
 
 A model. How it learns is in `network_training.py`, its optimizers in `network_optimizing.py`, its layers in
-`networks/`. torch is loaded when a network is trained or opened.
+`networks/`, and what it becomes in `network_fitted.py`. torch is loaded when a network is trained or opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from penstock.batch import Batch
-from penstock.durable import write_atomically
-from penstock.errors import MissingExtra, SchemaError
-from penstock.model import Effort, FittedModel, Model, Target, TrainingData, spans_of
+from penstock.errors import SchemaError, UsageError
+from penstock.model import Effort, Model, Target, TrainingData, spans_of
 from penstock.models.arguments import one_of, real_number, whole_number
 from penstock.models.encoding import NUMBERS, WORDS, time_steps, word_steps
-from penstock.models.folder import Described, damaged, read_description, write_description
 from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
 from penstock.models.limits import refuse_beyond_memory
-from penstock.models.prediction import class_batch, feature_columns, sigmoid, softmax, two_classes, value_batch
+from penstock.models.network_fitted import NAME, PREDICT_ROWS, FittedNetwork, torch_at_hand
+from penstock.models.networks.sizes import embedding_size
 from penstock.schema import Role, Schema
 from penstock.source import Note
 from penstock.step import Step
-from penstock.vectors import as_matrix
-
-if TYPE_CHECKING:
-    from penstock.models.networks.tabular import TabularNetwork
 
 _ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
 _OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "adagrad")
 _SCHEDULES = ("constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau")
 _FREQUENCIES, _MOST_EMBEDDED = 32, 256
-_TORCH_BYTES = 220 * 2**20
-"""What importing torch holds, measured [bytes]."""
+_TORCH_BYTES, _LOADED_BYTES = 220 * 2**20, 80 * 2**20
+"""What torch holds once it has computed, and what of it comes after it was imported; measured [bytes]."""
 
 
 @dataclass(frozen=True)
 class Network(Model):
     """A multilayer network for tables: embeddings of numbers and categories, then fully connected layers.
 
-    Numbers are standardized and softly clipped, a missing one is the mean with an indicator beside it; beside each stand
-    features of it that are made of waves (Gorishniy et al. 2022, see `penstock.models.networks.tabular`). Categories are
-    embedded; columns of vectors (TF-IDF, hashed or one-hot) go in as they are. It holds one window of batches at a
+    Numbers are standardized and softly clipped, a missing one is the mean with an indicator beside it; beside each
+    stand features of it that are made of waves (Gorishniy et al. 2022, see `penstock.models.networks.tabular`).
+    Categories are embedded; columns of vectors (TF-IDF, hashed or one-hot) go in as they are. It holds one window of batches at a
     time, and learns on one core: sums over several would round differently on each number of them. A part of the rows
     is held back; training ends when they are not predicted better for some epochs, and the best epoch's weights are
     kept. The same data and seed give the same bytes.
@@ -120,7 +110,7 @@ class Network(Model):
     class_weight: ClassWeight = None
     max_rows: int | None = None
 
-    name = "network"
+    name = NAME
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -144,10 +134,27 @@ class Network(Model):
             whole_number(f"network: {count}", getattr(self, count), 1)
         for count in ("warmup_steps", "plateau_patience"):
             whole_number(f"network: {count}", getattr(self, count), 0)
+        self._refuse_what_does_nothing()
         whole_number("network: batch_rows", self.batch_rows, 1, words=("auto",))
         whole_number("network: patience", self.patience, 1, words=(None,))
         whole_number("network: max_rows", self.max_rows, 1, words=(None,))
         checked_class_weight(self.class_weight, "network: class_weight")
+
+    def _refuse_what_does_nothing(self) -> None:
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise UsageError(
+                "only sgd with momentum looks ahead",
+                where="network: nesterov",
+                expected="optimizer sgd, and momentum above 0",
+                got=f"{self.optimizer}, momentum {self.momentum:g}",
+            )
+        if self.warmup_steps and self.schedule == "one_cycle":
+            raise UsageError(
+                "one_cycle warms up by itself",
+                where="network: warmup_steps",
+                expected="0, or another schedule",
+                got=str(self.warmup_steps),
+            )
 
     def at_effort(self, effort: Effort) -> Network:
         """Fewer epochs of a smaller network for "quick", more of them for "best"."""
@@ -190,12 +197,17 @@ class Network(Model):
     def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:
         """torch itself, the weights with their gradients and the optimizer's state, windows of rows [bytes]."""
         width = max((span.stop for span in spans_of(schema).values()), default=1)
-        units = [width * 2, *self.hidden]
-        weights = sum(one * other for one, other in pairwise(units))
-        tables = sum(len(field.categories) * 50 for field in schema if field.categories)
-        window = 3 * 64 * 2**20 if rows * width * 4 > 64 * 2**20 else 3 * rows * width * 4
-        batch = (self.rows_of_batch(rows) + PREDICT_ROWS) * (2 * width + 4 * sum(self.hidden)) * 4
-        return _TORCH_BYTES + 6 * 4 * (weights + tables) + window + 2 * batch + 40 * rows
+        sizes = [(len(each.categories), embedding_size(len(each.categories) + 1)) for each in schema if each.categories]
+        numbers = sum(each.width is None and each.categories is None for each in schema)
+        waves = numbers * self.frequencies_of(numbers)
+        encoded = width + 9 * numbers + sum(size for _, size in sizes)
+        outputs = len(target.classes) if target.task == "multiclass" else 1
+        weights = sum(one * other for one, other in pairwise([encoded, *self.hidden, outputs]))
+        weights += sum(count * size for count, size in sizes) + 10 * waves
+        window = 3 * min(64 * 2**20, 4 * rows * width)
+        row = 4 * (3 * width + 3 * encoded + 6 * waves + 5 * sum(self.hidden) + 8 * outputs)
+        torch = _LOADED_BYTES if "torch" in sys.modules else _TORCH_BYTES
+        return torch + 32 * weights + window + max(self.rows_of_batch(rows), PREDICT_ROWS) * row + 60 * rows
 
     def frequencies_of(self, numbers: int) -> int:
         """Waves in the embedding of a number, where there are so many numbers; 0 for no embeddings."""
@@ -217,6 +229,10 @@ class Network(Model):
         with torch_at_hand():
             from penstock.models.network_training import Training
 
+        if self.label_smoothing and data.target.task == "regression":
+            raise UsageError(
+                "numbers have no labels to smooth", where="network: label_smoothing", got=str(self.label_smoothing)
+            )
         labels = data.labels()
         counts = class_counts(labels, data.target)
         class_weights = weights_of_classes(self.class_weight, data.target, counts)

@@ -77,9 +77,11 @@ class FittedNetwork(FittedModel):
         """The network, made of its architecture and its weights: what predicts is what is saved."""
         with torch_at_hand():
             import safetensors.torch
+            import torch
 
             from penstock.models.networks.tabular import TabularArchitecture, TabularNetwork
-        module = TabularNetwork(TabularArchitecture.from_json(self.architecture))
+        with torch.random.fork_rng(devices=[]):  # first weights are drawn, and at once replaced
+            module = TabularNetwork(TabularArchitecture.from_json(self.architecture))
         module.load_state_dict(safetensors.torch.load(self.weights))
         return module.eval()
 
@@ -89,19 +91,19 @@ class FittedNetwork(FittedModel):
         Raises:
             SchemaError: the batch lacks a feature, or one is not a number.
         """
-        predicted = self.from_scores(self.scores(self._matrix(batch)))
+        predicted = self.from_scores(self.scores(batch))
         if self.target.task == "regression":
             return value_batch(batch, predicted)
         return class_batch(batch, self.target, predicted)
 
-    def scores(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Raw scores, shape (rows, outputs), of features of shape (rows, width)."""
+    def scores(self, batch: Batch) -> npt.NDArray[np.float64]:
+        """Raw scores, shape (rows, outputs)."""
+        module = self.module  # made here: tensors made in inference mode have no gradients later
         import torch
 
-        found = np.empty((len(matrix), int(self.architecture["outputs"])))
-        module = self.module  # made here: tensors made in inference mode have no gradients later
+        found = np.empty((len(batch), int(self.architecture["outputs"])))
         with one_thread(), torch.inference_mode():
-            for start, part, rows in padded(matrix):
+            for start, part, rows in self._parts(batch):
                 scores = module(torch.from_numpy(part))
                 found[start : start + rows] = scores[:rows].double().numpy()
         return found
@@ -128,15 +130,15 @@ class FittedNetwork(FittedModel):
         parts = self.module.architecture.spans()
         total = np.zeros((len(batch), len(spans) + 1, outputs))
         with one_thread():
-            for start, part, rows in padded(self._matrix(batch)):
+            for start, part, rows in self._parts(batch):
                 with torch.no_grad():
                     end = self.module.encode(torch.from_numpy(part))
                     begin = self.module.encode(self._mean_rows(len(part)))
                     scores = self.module.score(end).double().numpy()[:rows]
                 for output in range(outputs):
                     moved = self._integrated(begin, end, output)[:rows]
-                    for columns, places in parts:
-                        total[start : start + rows, owner[columns[0]], output] += moved[:, places].sum(axis=1)
+                    for column, places in parts:
+                        total[start : start + rows, owner[column], output] += moved[:, places].sum(axis=1)
                 total[start : start + rows, -1, :] = scores - total[start : start + rows, :-1, :].sum(axis=1)
         total *= self.scale
         total[:, -1, :] += self.center
@@ -160,18 +162,33 @@ class FittedNetwork(FittedModel):
             mean[:, place] = -1.0
         return mean
 
+    def _parts(self, batch: Batch) -> Iterator[tuple[int, npt.NDArray[np.float32], int]]:
+        """Matrices of `PREDICT_ROWS` rows, the last one filled up: (first row, matrix, how many rows count).
+
+        Vectors are written out here, so that never more than these rows of them are.
+        """
+        for start in range(0, len(batch), PREDICT_ROWS):
+            rows = min(PREDICT_ROWS, len(batch) - start)
+            yield start, padded(self._matrix(batch.slice(start, rows))), rows
+
     def _matrix(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """Float32 of shape (rows, width): NaN for null, infinity for what is beyond float32."""
+        missing = [name for name in self.features.names if name not in batch.columns.schema.names]
+        if missing:
+            raise SchemaError(
+                "the batch lacks features that the model was trained on",
+                expected=", ".join(map(repr, self.features.names)),
+                got=f"no {', '.join(map(repr, missing))}",
+                remedy="give the batch the same columns, through the same steps, as in training",
+            )
         spans = spans_of(self.features)
         out = np.empty((len(batch), max(span.stop for span in spans.values())), np.float32)
         scalars = self.features.select([field.name for field in self.features if field.width is None])
-        for field, values in zip(scalars, feature_columns(batch.columns, scalars), strict=True):
-            out[:, spans[field.name].start] = values
+        with np.errstate(over="ignore"):
+            for field, values in zip(scalars, feature_columns(batch.columns, scalars), strict=True):
+                out[:, spans[field.name].start] = values
         for field in self.features:
             if field.width is not None:
-                if field.name not in batch.columns.schema.names:
-                    raise SchemaError(
-                        "the batch lacks a feature", expected=repr(field.name), remedy="the steps of training"
-                    )
                 out[:, spans[field.name]] = as_matrix(batch.column(field.name), field.width).toarray()
         return out
 
@@ -223,14 +240,11 @@ class FittedNetwork(FittedModel):
         return fitted
 
 
-def padded(matrix: npt.NDArray[np.float32]) -> Iterator[tuple[int, npt.NDArray[np.float32], int]]:
-    """Parts of `PREDICT_ROWS` rows, the last one filled up with zeros: (first row, part, how many rows count)."""
-    for start in range(0, len(matrix), PREDICT_ROWS):
-        part = matrix[start : start + PREDICT_ROWS]
-        rows = len(part)
-        if rows < PREDICT_ROWS:
-            part = np.concatenate([part, np.zeros((PREDICT_ROWS - rows, matrix.shape[1]), np.float32)])
-        yield start, np.ascontiguousarray(part), rows
+def padded(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The rows, and rows of zeros up to `PREDICT_ROWS`."""
+    if len(matrix) == PREDICT_ROWS:
+        return matrix
+    return np.concatenate([matrix, np.zeros((PREDICT_ROWS - len(matrix), matrix.shape[1]), np.float32)])
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from torch.nn import functional
 from penstock.errors import DataError
 from penstock.model import TrainingBatch, TrainingData, spans_of
 from penstock.models.limits import Progress
-from penstock.models.network import one_thread
+from penstock.models.network_fitted import PREDICT_ROWS, one_thread
 from penstock.models.network_optimizing import Average, Schedule, optimizer_of
+from penstock.models.networks.sizes import embedding_size
 from penstock.models.networks.tabular import (
     TabularArchitecture,
     TabularNetwork,
-    embedding_size,
     weights_of,
 )
 from penstock.models.splits import validation_mask
@@ -224,7 +224,7 @@ class Training:
         network.eval()
         total, counted = 0.0, 0.0
         with torch.inference_mode():
-            for batch in self._data.epoch(0, 4096, keep=self._held_out):
+            for batch in self._data.epoch(0, PREDICT_ROWS, keep=self._held_out):
                 losses, weights = self._losses(network, batch, 0.0)
                 total += float((losses * weights).double().sum())
                 counted += float(weights.double().sum())

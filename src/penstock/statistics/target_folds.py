@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.batch import Batch, RowKeys
 from penstock.errors import DataError, UsageError
 from penstock.statistic import Statistic
+from penstock.statistics.spread import Spread, grown
 from penstock.statistics.values import Floats, Integers, array_of, as_text, extremes, numbers_of
 
 MOST_CELLS = 8_000_000
@@ -69,40 +70,47 @@ def _refuse_more(column: str, cells: int) -> None:
         )
 
 
+def _with_target(batch: Batch, target: str) -> Batch:
+    """The rows that have a target."""
+    values = array_of(batch, target)
+    return batch.filter(values.is_valid().to_numpy(zero_copy_only=False)) if values.null_count else batch
+
+
 class _Places:
     """The places of texts in arrays, in order of first appearance; None (for null) may be among them."""
 
     def __init__(self) -> None:
         self.of: dict[str | None, int] = {}
 
+    def distinct(self, values: pa.Array) -> tuple[Integers, Integers]:
+        """The places of the different values, each once, and of each row which of these it has."""
+        found = as_text(values).dictionary_encode()
+        many = len(found.dictionary)
+        codes = found.indices.fill_null(many).to_numpy().astype(np.int64)
+        used = np.flatnonzero(np.bincount(codes, minlength=many + 1))
+        texts: list[str | None] = found.dictionary.take(pa.array(used[used < many])).to_pylist()
+        if len(texts) < len(used):
+            texts.append(None)
+        local = np.zeros(many + 1, np.int64)
+        local[used] = np.arange(len(used))
+        return self.all(texts), local[codes]
+
     def codes(self, values: pa.Array) -> Integers:
         """The place of each value."""
-        found = as_text(values).dictionary_encode()
-        codes = found.indices.fill_null(-1).to_numpy().astype(np.int64)
-        used = np.unique(codes)
-        entries = found.dictionary.take(pa.array(used[used >= 0])).to_pylist()
-        places = np.full(len(found.dictionary) + 1, -1, np.int64)  # the last, which is also -1, is null's
-        for code, text in zip(used[used >= 0].tolist(), entries, strict=True):
-            places[code] = self.of.setdefault(text, len(self.of))
-        if len(used) and used[0] < 0:
-            places[-1] = self.of.setdefault(None, len(self.of))
-        return places[codes]
+        places, rows = self.distinct(values)
+        return places[rows]
 
     def all(self, texts: Sequence[str | None]) -> Integers:
         """The place of each text, each once."""
-        return np.array([self.of.setdefault(text, len(self.of)) for text in texts], np.int64)
+        places = np.fromiter(map(self.of.get, texts, repeat(-1)), np.int64, len(texts))
+        for new in np.flatnonzero(places < 0).tolist():
+            places[new] = self.of.setdefault(texts[new], len(self.of))
+        return places
 
     def ascending(self) -> tuple[list[str], Integers]:
         """The texts that are not null, ascending, and their places."""
         texts = sorted(text for text in self.of if text is not None)
         return texts, np.array([self.of[text] for text in texts], np.int64)
-
-
-def _grown(values: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
-    if rows <= len(values):
-        return values
-    more = np.zeros((max(rows, 2 * len(values)) - len(values), *values.shape[1:]), values.dtype)
-    return np.concatenate((values, more))
 
 
 class TargetCounts(Statistic[TargetFoldsValue]):
@@ -150,12 +158,10 @@ class TargetCounts(Statistic[TargetFoldsValue]):
             SchemaError: a column is missing, or its values have no text.
             DataError: there are too many categories.
         """
-        target = array_of(batch, self._target)
-        known = target.is_valid()
-        rows = known.to_numpy(zero_copy_only=False)
-        labels = self._labels.codes(target.filter(known))
-        categories = self._categories.codes(array_of(batch, self._column).filter(known))
-        folds = folds_of(batch.keys, self._folds, self._seed)[rows]
+        batch = _with_target(batch, self._target)
+        labels = self._labels.codes(array_of(batch, self._target))
+        categories = self._categories.codes(array_of(batch, self._column))
+        folds = folds_of(batch.keys, self._folds, self._seed)
         self._make_room()
         shape = self._counts.shape
         flat = self._counts.reshape(-1)
@@ -167,7 +173,7 @@ class TargetCounts(Statistic[TargetFoldsValue]):
         if labels > self._counts.shape[1]:
             more = np.zeros((len(self._counts), labels - self._counts.shape[1], self._folds), np.int64)
             self._counts = np.concatenate((self._counts, more), axis=1)
-        self._counts = _grown(self._counts, categories)
+        self._counts = grown(self._counts, categories)
 
     def merge(self, other: Self) -> None:
         """Take in another's counts.
@@ -275,15 +281,13 @@ class TargetMoments(Statistic[TargetFoldsValue]):
             SchemaError: a column is missing, has no text, or the target is not of numbers.
             DataError: there are too many categories, or a value is not finite.
         """
-        target = array_of(batch, self._target)
-        known = target.is_valid()
-        values = numbers_of(target, self._target)
+        batch = _with_target(batch, self._target)
+        values = numbers_of(array_of(batch, self._target), self._target)
         if not len(values):
             return
         extremes(values, self._target)
-        codes = self._categories.codes(array_of(batch, self._column).filter(known))
-        folds = folds_of(batch.keys, self._folds, self._seed)[known.to_numpy(zero_copy_only=False)]
-        used, place = np.unique(codes, return_inverse=True)
+        used, place = self._categories.distinct(array_of(batch, self._column))
+        folds = folds_of(batch.keys, self._folds, self._seed)
         _refuse_more(self._column, len(self._categories.of) * self._folds)
         self._sums = self._sums.merged(
             used, Spread.of_values(place * self._folds + folds, values, len(used), self._folds)
@@ -338,60 +342,3 @@ class TargetMoments(Statistic[TargetFoldsValue]):
     def nbytes(self) -> int:
         """What is held in memory [bytes]."""
         return 3 * int(self._sums.counts.nbytes) + 100 * len(self._categories.of)
-
-
-@dataclass(frozen=True, eq=False)
-class Spread:
-    """Counts, means and sums of squared distances from the mean, shape (places, folds) each."""
-
-    counts: Integers
-    means: Floats
-    squares: Floats
-
-    @classmethod
-    def of(cls, places: int, folds: int) -> Spread:
-        """Places without values."""
-        return cls(np.zeros((places, folds), np.int64), np.zeros((places, folds)), np.zeros((places, folds)))
-
-    @classmethod
-    def of_values(cls, cells: Integers, values: Floats, places: int, folds: int) -> Spread:
-        """Of some values, each in a cell (place times folds plus fold)."""
-        size = places * folds
-        counts = np.bincount(cells, minlength=size)
-        safe = np.maximum(counts, 1)
-        means = np.bincount(cells, values / safe[cells], size).astype(np.float64)
-        distance = values - means[cells]
-        means += np.bincount(cells, distance, size) / safe
-        distance = values - means[cells]
-        with np.errstate(over="ignore"):
-            squares = np.bincount(cells, distance * distance, size).astype(np.float64)
-        shape = (places, folds)
-        return cls(counts.reshape(shape), means.reshape(shape), squares.reshape(shape))
-
-    def at(self, places: Integers) -> Spread:
-        """These places."""
-        return Spread(self.counts[places], self.means[places], self.squares[places])
-
-    def longer(self, places: int) -> Spread:
-        """The same with room for so many places."""
-        return Spread(_grown(self.counts, places), _grown(self.means, places), _grown(self.squares, places))
-
-    def merged(self, places: Integers, other: Spread) -> Spread:
-        """With other values taken in at these places (each once); may change this one."""
-        new = self.longer(int(places.max(initial=-1)) + 1)
-        counts, means, squares = combined(new.at(places), other)
-        new.counts[places], new.means[places], new.squares[places] = counts, means, squares
-        return new
-
-
-def combined(a: Spread, b: Spread) -> tuple[Integers, Floats, Floats]:
-    """Counts, means and squares of both, by Pébay's formulas 1.1 and 1.2."""
-    counts = a.counts + b.counts
-    share = b.counts / np.maximum(counts, 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        delta = b.means - a.means
-        means = a.means + delta * share
-        squares = a.squares + b.squares + delta * delta * a.counts * share
-    for only, other in ((a.counts == 0, b), (b.counts == 0, a)):
-        means, squares = np.where(only, other.means, means), np.where(only, other.squares, squares)
-    return counts, means, squares

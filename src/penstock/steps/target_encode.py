@@ -17,7 +17,8 @@ from penstock.errors import SchemaError, UsageError
 from penstock.schema import SPARSE, Field, Role, Schema
 from penstock.selector import ColumnsLike, as_selector
 from penstock.statistic import Statistic
-from penstock.statistics.target_folds import Spread, TargetCounts, TargetFoldsValue, TargetMoments, combined, folds_of
+from penstock.statistics.spread import Spread, combined
+from penstock.statistics.target_folds import TargetCounts, TargetFoldsValue, TargetMoments, folds_of
 from penstock.statistics.values import as_text
 from penstock.step import Columns, FittedStep, Step, Use
 from penstock.steps.arguments import chosen_of, retyped

@@ -74,7 +74,7 @@ class TabularArchitecture:
         return max((places.stop for _, places in self.spans()), default=0)
 
     def spans(self) -> list[tuple[int, slice]]:
-        """Where each part of an encoded row is: (the first column of the matrix that it comes from, places), in order."""
+        """Where each part of an encoded row is: (the column of the matrix where it begins, places), in order."""
         embedded = self.numbers if self.frequencies else ()
         sizes = [
             *((place, 1) for place in self.numbers),
@@ -182,18 +182,6 @@ class TabularNetwork(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Shape (batch, width) to (batch, outputs)."""
         return self.score(self.encode(features))
-
-
-def embedding_size(categories: int) -> int:
-    """How long the embedding of so many categories is: fastai's rule, ``min(600, round(1.6 * n^0.56))``.
-
-    Howard and Gugger, "fastai: A layered API for deep learning", Information 11, 2020.
-
-    Example:
-        >>> [embedding_size(n) for n in (2, 10, 1000)]
-        [2, 6, 77]
-    """
-    return min(600, round(1.6 * math.pow(categories, 0.56)))
 
 
 def weights_of(modules: Sequence[nn.Module]) -> list[torch.Tensor]:
