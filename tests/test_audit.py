@@ -114,7 +114,7 @@ def test_without_cleaning_steps_there_is_nothing_to_tell_and_the_file_is_empty(r
     found = pl.read_parquet(tmp_path / "cells.parquet")
     assert found.columns == list(CELLS.names) and len(found) == 0
     ps.Pipeline([ps.Drop("city")]).prepare(str(rows), to=tmp_path / "o", audit=tmp_path / "cells.csv")
-    assert (tmp_path / "cells.csv").read_text().split() == ["path,row,column,before,after,step"]
+    assert (tmp_path / "cells.csv").read_text().split() == ['"path","row","column","before","after","step"']
 
 
 def test_a_cell_that_is_a_formula_is_harmless_in_the_file(tmp_path: Path) -> None:

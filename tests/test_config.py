@@ -456,7 +456,8 @@ def test_any_yaml_is_a_config_or_a_complaint(pieces: list[str]) -> None:
 def test_every_step_of_the_registry_can_stand_in_a_file(name: str) -> None:
     of_mappings = {"rename": "columns: {a: b}", "derive": "columns: {b: a + 1}", "validate": "rules: {a: {min: 0}}"}
     settings_of = f"{{{of_mappings[name]}}}" if name in of_mappings else "a"
-    settings_of = "{columns: a, type: int64}" if name == "cast" else settings_of
+    more = {"cast": "{columns: a, type: int64}", "repair_by_majority": "{columns: a, by: b}"}
+    settings_of = more.get(name, settings_of)
     (step,) = parse_config(f"steps:\n  - {name}: {settings_of}", "penstock.yaml").steps
     assert step.name == name
     if name not in of_mappings:

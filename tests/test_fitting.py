@@ -8,6 +8,7 @@ import penstock as ps
 from penstock.batch import Batch
 from penstock.engine import Resources, Silent
 from penstock.engines.local import LocalEngine
+from penstock.errors import SchemaError
 from penstock.fitting import Fit, fit_steps
 from penstock.schema import Role
 from penstock.source import Note
@@ -107,6 +108,33 @@ def test_steps_chosen_from_what_comes_out_are_fitted_too() -> None:
     assert found.steps.scans == 1
     again = fit_steps([ps.OneHot("c")], source(), ENGINE, Silent(), extend=encode)
     assert [step.step.name for step in again.steps.steps] == ["one_hot"]
+
+
+def test_further_steps_do_not_take_a_column_whose_type_a_step_changes_for_what_it_was() -> None:
+    def encode(schema: ps.Schema) -> list[Step]:
+        plain = [field.name for field in schema if field.role is Role.category and field.type == pa.string()]
+        return [ps.Select(schema.features), *(ps.TfIdf(name, min_df=1) for name in plain)]
+
+    found = fit_steps([ps.Impute("a"), ps.TfIdf("c", min_df=1)], source(), ENGINE, Silent(), extend=encode)
+    assert [step.step.name for step in found.steps.steps] == ["impute", "tfidf", "select"]
+    assert found.steps.schema["c"].role is Role.vector
+    assert found.steps.scans == 1
+    plain = fit_steps([ps.Impute("a")], source(), ENGINE, Silent(), extend=encode)
+    assert plain.steps.schema["c"] == found.steps.schema["c"]
+
+
+def test_a_column_may_be_used_by_a_step_that_wants_another_type_once_it_has_it() -> None:
+    found = fit(ps.FrequencyEncode("c"), ps.Standardize("c"))
+    assert found.steps.scans == 2
+    values = applied(found).column("c").to_numpy()
+    assert (values.mean(), values.std()) == pytest.approx((0.0, 1.0), abs=1e-12)
+    with pytest.raises(SchemaError, match="step 'standardize', column 'c'"):
+        fit(ps.Impute("a"), ps.Standardize("c"))
+
+
+def test_a_wrong_name_is_told_before_any_scan() -> None:
+    with pytest.raises(SchemaError, match="'nowhere'"):
+        fit_steps([ps.FrequencyEncode("c"), ps.Standardize("nowhere")], source(), None, Silent())  # type: ignore[arg-type]
 
 
 def test_a_fit_gives_the_same_states_for_any_number_of_cores() -> None:

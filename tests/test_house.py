@@ -191,13 +191,13 @@ def test_public_names_are_these_and_each_can_be_loaded() -> None:
     import penstock
 
     assert set(penstock.__all__) == {
-        "Auto", "BoostedTrees", "Cast", "Clip", "Drop", "Field", "FittedPipeline", "FlagOutliers", "Impute", "Linear",
-        "MergeSpellings", "MinMax", "Network", "NormalizeText", "OneHot", "Ordinal", "PenstockError", "Pipeline", "RejectOutliers", "Robust", "Role", "Schema",
-        "Select", "Standardize", "__version__", "boolean", "categorical", "columns", "load", "numeric", "read",
-        "role", "text", "time", "Profile", "profile", "Deduplicate", "Filter", "Group", "Join", "JoinRows", "MapColumns",
-        "Rolling", "Sort",
-        "Bin", "FrequencyEncode", "Power", "QuantileTransform",
-        "DateParts", "Derive", "DropMissing", "RejectMissing", "Rename", "Sklearn", "Validate",
+        "Auto", "Bin", "BoostedTrees", "Cast", "Clip", "DateParts", "Deduplicate", "Derive", "Drop", "DropMissing",
+        "Field", "Filter", "FittedPipeline", "FlagOutliers", "FrequencyEncode", "Group", "Hash", "Impute", "Join",
+        "JoinRows", "Linear", "MapColumns", "MergeSpellings", "MinMax", "MultiHot", "Network", "NormalizeText",
+        "OneHot", "Ordinal", "PenstockError", "Pipeline", "Power", "Profile", "QuantileTransform", "RejectMissing",
+        "RejectOutliers", "Rename", "RepairByMajority", "Robust", "Role", "Rolling", "Schema", "Select", "Sklearn",
+        "Sort", "Standardize", "TargetEncode", "TfIdf", "Validate", "__version__", "boolean", "categorical", "columns",
+        "load", "numeric", "profile", "read", "role", "text", "time",
     }  # fmt: skip
     for name in penstock.__all__:
         assert getattr(penstock, name) is not None

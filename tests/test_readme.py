@@ -35,17 +35,21 @@ def test_the_python_of_the_readme_runs(place: Path) -> None:
 
 
 def test_the_pipeline_file_of_the_readme_is_one() -> None:
-    (text,) = blocks("yaml")
+    text, relational = blocks("yaml")
     config = parse_config(text, "README.md")
+    found = parse_config(relational, "README.md").data
+    assert [relation.name for relation in found] == ["deduplicate", "join", "rolling"]
     assert [step.name for step in config.steps] == ["impute", "clip", "standardize", "one_hot"]
 
 
 def test_the_commands_and_names_of_the_readme_exist() -> None:
     from penstock import registry
 
-    for line in re.findall(r"^Steps: (.*?)\. Models: (.*?)\.", README, re.DOTALL | re.MULTILINE)[0]:
-        for name in re.findall(r"`([a-z_]+)`", line):
-            assert name in registry.names("steps") + registry.names("models")
+    told = re.search(r"^Steps clean .*?`auto`\.", README, re.DOTALL | re.MULTILINE)
+    assert told is not None
+    known = {*registry.names("steps"), *registry.names("models")}
+    for name in re.findall(r"`([a-z_]+)`", told[0]):
+        assert name in known, name
     for option in set(re.findall(r"`(--[a-z-]+)`", README)):
         shown = subprocess.run(
             [sys.executable, "-m", "penstock", "train", "--help"], capture_output=True, text=True, check=True

@@ -36,6 +36,7 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("Validate",), "penstock.steps.validate"),
     **dict.fromkeys(("NormalizeText",), "penstock.steps.text"),
     **dict.fromkeys(("MergeSpellings",), "penstock.steps.spellings"),
+    **dict.fromkeys(("RepairByMajority",), "penstock.steps.majority"),
     **dict.fromkeys(("TargetEncode",), "penstock.steps.target_encode"),
     **dict.fromkeys(("Hash", "MultiHot", "TfIdf"), "penstock.steps.tokens"),
     **dict.fromkeys(("Auto",), "penstock.model"),

@@ -5,6 +5,7 @@ The outermost room: arguments become an `Asked`, which `commands.py` does; `term
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -319,6 +320,7 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) 
 
 _INTERRUPTED = 130
 """What Typer makes of Ctrl-C before a command has begun; not one of our exit codes."""
+_OF_REPORTS = ("profile", "report")
 _STOPPED = {
     "prepare": "stopped; finished chunks are kept, and the same command goes on from there",
     "predict": "stopped; finished chunks are kept, and the same command goes on from there",
@@ -330,9 +332,8 @@ def _do(command: str, typed: dict[str, Any]) -> None:
 
     look = {name: typed.pop(name) for name in ("as_json", "quiet", "debug")}
     with Terminal(**look, stopped=_STOPPED.get(command, "stopped; nothing was written")) as terminal:
-        from penstock import commands
-
-        do: Callable[[Terminal, Asked], None] = getattr(commands, command)
+        module = importlib.import_module("penstock.commands_report" if command in _OF_REPORTS else "penstock.commands")
+        do: Callable[[Terminal, Asked], None] = getattr(module, command)
         do(terminal, Asked(**typed))
     if terminal.exit_code:
         raise typer.Exit(terminal.exit_code)

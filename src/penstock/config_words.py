@@ -53,6 +53,6 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
 
     Example:
         >>> wrapped("of text files, one character", 20)
-        ['# of text files,', '# one character']
+        ['# of text files, one', '# character']
     """
     return textwrap.wrap(text, width, initial_indent=indent + "# ", subsequent_indent=indent + "# ")

@@ -75,6 +75,14 @@ class _Walk:
             return {_SEVERAL}
         return {self.pending[name] for name in statistic.columns if name in self.pending}
 
+    def excuses(self, error: PenstockError, *, chosen: bool) -> bool:
+        """Whether a step that is not fitted yet may still make of a column what the error misses in it.
+
+        Args:
+            error: what a later step, or the choice of further steps (``chosen``), did not find.
+        """
+        return bool(self.pending) and (chosen or any(repr(name) in error.where for name in self.pending))
+
     def passed(self, place: int, touched: Columns, fitted: FittedStep | None) -> None:
         """Go on past a step."""
         known = fitted is not None and not self.pending.keys() & set(touched.reads)
@@ -107,9 +115,10 @@ class _Fit:
         self.given = len(steps)
         self.steps = list(steps)
         self.incoming = schema
-        self._extend: Callable[[Schema], Sequence[Step]] | None = extend
+        self._extend = extend
         self.states: list[dict[str, Statistic[Any]]] = [{} for _ in steps]
         self.fitted: list[FittedStep | None] = [None] * len(steps)
+        self._met: list[Schema | None] = [None] * len(steps)  # what each fitted step was fitted to
         self._collected: dict[str, Statistic[Any]] = {}
 
     def walk(self) -> _Scan:
@@ -118,10 +127,22 @@ class _Fit:
         walk = _Walk(self.incoming)
         before: dict[int, _Walk] = {}  # the walk as it was before each step that will be fitted after this scan
         place = 0
-        while place < len(self.steps) or self._lengthen(walk.schema):
+        while True:
+            try:
+                if place == self.given:
+                    self._lengthen(walk.schema)
+                if place == len(self.steps):
+                    return scan
+                with self._blaming(place):
+                    touched = self.steps[place].touches(walk.schema)
+            except PenstockError as error:
+                if walk.excuses(error, chosen=place == self.given):
+                    return scan
+                raise
             with self._blaming(place):
-                touched = self.steps[place].touches(walk.schema)
                 self._refuse_protected(touched)
+                if self._met[place] != walk.schema:
+                    self.fitted[place] = None  # it was fitted while a step before it was not, whose types were unknown
                 if self.fitted[place] is None:
                     here = replace(walk, pending=dict(walk.pending), versions=dict(walk.versions))
                     if self._gather(scan, place, walk, before):
@@ -132,7 +153,6 @@ class _Fit:
             if fitted is None and (touched.removes or any(name not in walk.schema for name in touched.writes)):
                 return scan  # what comes out is not known yet: further steps can't say what they meet
             place += 1
-        return scan
 
     @contextmanager
     def _blaming(self, place: int) -> Iterator[None]:
@@ -157,21 +177,23 @@ class _Fit:
                 remedy="leave the target out of the step's columns",
             )
 
-    def _lengthen(self, schema: Schema) -> bool:
-        if self._extend is None:
-            return False
+    def _lengthen(self, schema: Schema) -> None:
+        """Choose the further steps by what comes out of the given ones, as far as that is known yet."""
         more = list(self._extend(schema))
-        self._extend = None
-        self.steps += more
-        self.states += [{} for _ in more]
-        self.fitted += [None] * len(more)
-        return bool(more)
+        if more == self.steps[self.given :]:
+            return
+        new: list[None] = [None] * len(more)
+        self.steps[self.given :] = more
+        self.states[self.given :] = [{} for _ in more]
+        self.fitted[self.given :] = new
+        self._met[self.given :] = new
 
     def _fit_if_known(self, place: int, schema: Schema) -> None:
         names = self.steps[place].statistics(schema)
         if names.keys() <= self.states[place].keys():
             values = {name: self.states[place][name].value() for name in names}
             self.fitted[place] = self.steps[place].fit(schema, values)
+            self._met[place] = schema
 
     def _gather(self, scan: _Scan, place: int, walk: _Walk, before: Mapping[int, _Walk]) -> bool:
         """Ask the scan for what the step lacks; whether it will lack nothing after it."""
@@ -199,10 +221,13 @@ class _Fit:
             if want.through is None:
                 self.states[want.step][want.name] = collected[key]
         derived = [(key, want, want.through) for key, want in wanted if want.through is not None]
+        met = list(self.steps)
         # In the steps' order: what one step derives may be what fits the step through which the next one derives.
         for key, want, through in sorted(derived, key=lambda item: item[1].step):
             if self.fitted[through] is None:
                 self.walk()
+            if self.steps[: want.step + 1] != met[: want.step + 1]:
+                continue  # further steps were chosen anew: they ask again for what they need
             fitted = self.fitted[through]
             state = fitted.derive(collected[key]) if fitted is not None else None
             if state is None:

@@ -59,6 +59,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "cast": "penstock.steps.columns:Cast",
         "normalize_text": "penstock.steps.text:NormalizeText",
         "merge_spellings": "penstock.steps.spellings:MergeSpellings",
+        "repair_by_majority": "penstock.steps.majority:RepairByMajority",
         "target_encode": "penstock.steps.target_encode:TargetEncode",
         "tfidf": "penstock.steps.tokens:TfIdf",
         "hash": "penstock.steps.tokens:Hash",

@@ -27,6 +27,7 @@ from penstock.steps.derive import Derive
 from penstock.steps.encode import OneHot, Ordinal
 from penstock.steps.frequency_encode import FrequencyEncode
 from penstock.steps.impute import Impute
+from penstock.steps.majority import RepairByMajority
 from penstock.steps.missing import DropMissing, RejectMissing
 from penstock.steps.outliers import Clip, FlagOutliers, RejectOutliers
 from penstock.steps.power import Power
@@ -154,9 +155,13 @@ EXAMPLES |= {
 EXAMPLES |= {
     "normalize_text": (
         NormalizeText(["color", "note"]),
-        NormalizeText(["note"], unicode=None, case="casefold", missing=("words",)),
+        NormalizeText(["note"], spaces="trim", unicode=None, case="casefold", missing=("words",)),
     ),
     "merge_spellings": (MergeSpellings(["color", "note"]), MergeSpellings("color", typing_errors=False)),
+    "repair_by_majority": (
+        RepairByMajority(["note", "whole", "truth"], "color", share=0.6, least=1),
+        RepairByMajority(["short", "color", "number"], ("whole", "time", "truth"), least=1, missing=False),
+    ),
     "tfidf": (
         TfIdf(["note", "color"], min_df=1),
         TfIdf("note", "char", (1, 3), max_features=5, sublinear=True, norm=None),

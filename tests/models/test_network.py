@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from penstock.models.network import Network
 from penstock.models.network_fitted import FittedNetwork, one_thread, padded
 from penstock.models.network_optimizing import Average, Schedule, optimizer_of
 from penstock.models.networks.activations import NAMES, activation
+from penstock.models.networks.tabular import NumberEmbeddings, TabularArchitecture, TabularNetwork
+from penstock.models.splits import validation_mask
 from penstock.schema import SPARSE, Field, Role, Schema
 from penstock.testing.models import check_refusals
 from penstock.vectors import as_sparse
@@ -142,6 +146,53 @@ def test_every_activation_is_torchs_of_that_name(name: str) -> None:
     assert torch.equal(activation(name)(x), getattr(torch.nn.functional, name)(x))
 
 
+def test_number_embeddings_are_waves_mixed_and_rectified() -> None:
+    torch.manual_seed(0)
+    module = NumberEmbeddings(2, 4).double()
+    numbers = torch.tensor([[0.3, -1.2], [2.0, 0.0]], dtype=torch.float64)
+    known = torch.tensor([[True, True], [True, False]])
+    found = module(numbers, known).detach().numpy()
+    frequency, phase, weight, bias = (
+        getattr(module, name).detach().numpy() for name in ("frequency", "phase", "weight", "bias")
+    )
+    for row in range(2):
+        for place in range(2):
+            waves = np.cos(2 * np.pi * float(numbers[row, place]) * frequency[place] + phase[place])
+            expected = np.maximum(waves @ weight[place] + bias[place], 0) * bool(known[row, place])
+            np.testing.assert_allclose(found[row, place * 8 : place * 8 + 8], expected, rtol=1e-12)
+
+
+def test_where_parts_of_an_encoded_row_are_fits_the_row() -> None:
+    architecture = TabularArchitecture(
+        width=6,
+        numbers=(0, 2),
+        missing=(2,),
+        categories=((1, 3, 4),),
+        vectors=((3, 6),),
+        hidden=(5,),
+        activation="relu",
+        normalization="none",
+        dropout=0.0,
+        outputs=1,
+        frequencies=3,
+    )
+    network = TabularNetwork(architecture).eval()
+    begin = torch.zeros(1, 6)
+    plain = network.encode(begin).detach().numpy()[0]
+    assert len(plain) == architecture.encoded == 2 + 16 + 1 + 4 + 3
+    for column, value in ((0, 1.5), (1, 2.0), (2, float("nan")), (4, 1.0)):
+        changed = begin.clone()
+        changed[0, column] = value
+        moved = np.flatnonzero(network.encode(changed).detach().numpy()[0] != plain)
+        owners = [place for place, places in architecture.spans() if set(range(places.start, places.stop)) & set(moved)]
+        assert set(owners) == {3 if column == 4 else column}
+
+
+def test_rows_of_a_batch_follow_from_the_rows() -> None:
+    assert [Network().rows_of_batch(n) for n in (10, 8_191, 8_192, 40_000, 60_000)] == [32, 32, 64, 256, 1024]
+    assert Network(batch_rows=7).rows_of_batch(10**6) == 7
+
+
 # ---------------------------------------------------------------------- learning
 
 SMALL = Network(hidden=(32,), epochs=8, batch_rows=64, learning_rate=1e-2)
@@ -206,13 +257,71 @@ def test_categories_are_embedded_and_an_unseen_one_is_like_a_missing_one() -> No
     assert 0 < first < 1 and 0 < second < 1
 
 
+def test_predicting_on_many_threads_at_once_gives_the_same_bits() -> None:
+    table, schema, signal = mixed(3000)
+    fitted = SMALL.train(TableData(table, schema, Target("y", "binary", ("no", "yes")), signal > 0))
+    batches = [batch_of_table(table, start, 500) for start in range(0, 3000, 500)]
+    alone = [fitted.predict(batch).column("probability_yes").to_pylist() for batch in batches]
+    fresh = FittedNetwork(**{item.name: getattr(fitted, item.name) for item in fields(fitted)})
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda batch: fresh.predict(batch).column("probability_yes").to_pylist(), batches))
+    assert together == alone
+
+
+def test_waves_are_fewer_the_more_numbers_there_are() -> None:
+    assert [Network().frequencies_of(n) for n in (0, 1, 32, 64, 128, 129)] == [0, 32, 32, 16, 8, 0]
+    assert Network(number_embedding="none").frequencies_of(5) == 0
+
+
+def test_an_unseen_category_is_the_mean_of_the_known_ones_where_none_was_missing() -> None:
+    place = np.repeat([0, 1], [300, 900])
+    labels = np.random.default_rng(0).integers(0, 2, 1200)
+    table = pa.table({"c": pa.array(place, pa.int32())})
+    data = TableData(table, Schema((codes("c", ["a", "b"]),)), Target("y", "binary", ("no", "yes")), labels)
+    fitted = SMALL.train(data)
+    unknown, one, other = fitted.module.embeddings[0].weight.detach().numpy()
+    kept = place[~validation_mask(data.hashes(), SMALL.validation_share)]
+    share = float(np.mean(kept == 1))
+    np.testing.assert_allclose(unknown, (1 - share) * one + share * other, rtol=1e-5)
+
+
+def test_numbers_beyond_float32_are_predicted_all_the_same() -> None:
+    data, _, _ = rings(300)
+    fitted = SMALL.train(data)
+    table = pa.table({"x": [1e300, -1e300, 1e30, float("inf"), None], "z": [0.0] * 5})
+    shares = fitted.predict(batch_of_table(table)).column("probability_out").to_numpy()
+    assert np.isfinite(shares).all() and shares[0] == shares[3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"nesterov": True}, "nesterov"),
+        ({"nesterov": True, "optimizer": "sgd", "momentum": 0.0}, "nesterov"),
+        ({"warmup_steps": 5}, "warmup_steps"),
+        ({"number_embedding": "quantile"}, "number_embedding"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(settings: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Network(**settings)
+
+
+def test_smoothing_of_labels_is_refused_for_numbers() -> None:
+    table = pa.table({"x": np.arange(50.0)})
+    data = TableData(table, Schema((number("x"),)), Target("y", "regression"), np.arange(50.0))
+    with pytest.raises(UsageError, match="label_smoothing"):
+        Network(label_smoothing=0.1).train(data)
+
+
 def test_vectors_go_in_beside_numbers() -> None:
     random = np.random.default_rng(0)
     matrix = (random.random((1500, 30)) < 0.1) * 1.0
     labels = (matrix[:, 3] + matrix[:, 7] > 0).astype(int)
     table = pa.table({"x": random.normal(size=1500), "words": as_sparse(matrix)})
     schema = Schema((number("x"), Field("words", SPARSE, Role.vector, width=30)))
-    fitted = SMALL.train(TableData(table, schema, Target("y", "binary", ("no", "yes")), labels))
+    model = replace(SMALL, number_embedding="none")
+    fitted = model.train(TableData(table, schema, Target("y", "binary", ("no", "yes")), labels))
     assert accuracy(fitted, table, labels) > 0.98
     moved = fitted.contributions(batch_of_table(table))
     assert np.abs(moved[:, 1]).mean() > 5 * np.abs(moved[:, 0]).mean()

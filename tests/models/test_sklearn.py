@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def data(task: str, rows: int = 400, **settings: Any) -> TableData:
 
 
 def quick(name: str, **settings: Any) -> Sklearn:
+    if ESTIMATORS[name].epochs > 1:
+        settings = {"epochs": 15, "batch_rows": 64, **settings}
     return Sklearn(name, QUICK.get(name, {}), **settings)  # type: ignore[arg-type]
 
 
@@ -72,7 +75,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
 def test_every_estimator_obeys_the_laws_of_a_model(name: str, task: str) -> None:
-    check_model(quick(name), data(task, 300), rows=300)
+    check_model(quick(name), data(task, 250), rows=150)
 
 
 # ---------------------------------------------------------------------- the same as by hand
@@ -196,6 +199,17 @@ def test_a_row_has_the_same_bits_wherever_it_stands(name: str) -> None:
         assert part.tobytes() == whole[start:].tobytes()
 
 
+@pytest.mark.parametrize("name", ["random_forest", "k_nearest_neighbors", "mlp"])
+def test_predicting_on_many_threads_at_once_gives_the_same_bits(name: str) -> None:
+    rows = data("binary", 1200)
+    fitted = quick(name).train(rows)
+    batches = [batch_of_table(rows.table(), start, 200) for start in range(0, 1200, 200)]
+    alone = [fitted.predict(batch).column("probability_yes").to_pylist() for batch in batches]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda batch: fitted.predict(batch).column("probability_yes").to_pylist(), batches))
+    assert together == alone
+
+
 def test_a_class_that_no_row_learned_from_has_probability_zero() -> None:
     table, schema, signal = mixed(300)
     labels = np.where(signal > 0, 2, 0)
@@ -311,6 +325,20 @@ def test_infinite_values_are_refused_in_words() -> None:
     rows = TableData(table, Schema((number("x"),)), TARGETS["binary"], np.tile([0, 1], 40))
     with pytest.raises(DataError, match="infinity"):
         Sklearn("logistic_regression").train(rows)
+
+
+def test_values_beyond_float32_are_on_their_side_of_a_trees_thresholds() -> None:
+    x = np.concatenate([np.linspace(-1, 1, 100), [1e300, -1e300]])
+    rows = TableData(pa.table({"x": x}), Schema((number("x"),)), TARGETS["binary"], x > 0)
+    found = Sklearn("decision_tree").train(rows).predict(batch_of_table(rows.table()))
+    assert found.column("prediction").to_pylist() == ["yes" if value > 0 else "no" for value in x]
+
+
+def test_infinite_values_are_refused_in_words_when_predicted_too() -> None:
+    rows = TableData(pa.table({"x": np.arange(80.0)}), Schema((number("x"),)), TARGETS["binary"], np.tile([0, 1], 40))
+    fitted = Sklearn("logistic_regression").train(rows)
+    with pytest.raises(DataError, match="can't predict"):
+        fitted.predict(batch_of_table(pa.table({"x": [1.0, np.inf]})))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])

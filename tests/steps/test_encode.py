@@ -168,7 +168,8 @@ def test_too_many_categories_are_refused_with_a_remedy() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"max_categories": 0}, {"max_categories": True}, {"drop": "last"}, {"unseen": "error"}, {"vectors": "yes"}]
+    "arguments",
+    [{"max_categories": 0}, {"max_categories": True}, {"drop": "last"}, {"unseen": "error"}, {"vectors": "yes"}],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="one_hot"):

@@ -57,7 +57,8 @@ class Linear(Model):
         l1_ratio: the share (0 to 1) of L1 in an elastic net.
         epochs: the most passes over the rows.
         batch_rows: rows of a batch [rows].
-        eta0: the first step; "auto" is half the inverse of the median squared length of a row, at most 0.05.
+        eta0: the first step; "auto" is half the inverse of the median squared length of a row, at most 0.05 (0.5 where
+            there are columns of vectors).
         tolerance: a loss is better if it falls by this share of itself.
         patience: epochs without a better loss before the step is cut.
         cuts: how often the step is cut before training ends.

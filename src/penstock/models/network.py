@@ -29,7 +29,10 @@ from penstock.step import Step
 _ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
 _OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "adagrad")
 _SCHEDULES = ("constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau")
-_FREQUENCIES, _MOST_EMBEDDED = 32, 256
+_MANY, _BATCHES = 50_000, 128
+"""Rows beyond which batches are large; and about how many batches there are in an epoch before."""
+_FREQUENCIES, _FEWEST, _MOST_WAVES = 32, 8, 1024
+"""Waves of a number, at most and at least, and of all numbers: their time would be more than that of all layers."""
 _TORCH_BYTES, _LOADED_BYTES = 220 * 2**20, 80 * 2**20
 """What torch holds once it has computed, and what of it comes after it was imported; measured [bytes]."""
 
@@ -40,15 +43,15 @@ class Network(Model):
 
     Numbers are standardized and softly clipped, a missing one is the mean with an indicator beside it; beside each
     stand features of it that are made of waves (Gorishniy et al. 2022, see `penstock.models.networks.tabular`).
-    Categories are embedded; columns of vectors (TF-IDF, hashed or one-hot) go in as they are. It holds one window of batches at a
-    time, and learns on one core: sums over several would round differently on each number of them. A part of the rows
-    is held back; training ends when they are not predicted better for some epochs, and the best epoch's weights are
-    kept. The same data and seed give the same bytes.
+    Categories are embedded; columns of vectors (TF-IDF, hashed or one-hot) go in as they are. It holds one window of
+    batches at a time, and learns on one core: sums over several would round differently on each number of them. A part
+    of the rows is held back; training ends when they are not predicted better for some epochs, and the best epoch's
+    weights are kept. The same data and seed give the same bytes.
 
     Args:
         hidden: units of each hidden layer.
         activation: after each hidden layer: "relu", "leaky_relu", "elu", "gelu", "silu", "tanh" or "sigmoid".
-        number_embedding: "periodic" for waves beside each number, or "none"; beyond 256 numbers there are none.
+        number_embedding: "periodic" for 32 waves beside each number (1,024 in all, none beyond 128 numbers), or "none".
         normalization: before each activation: "none", "layer" or "batch".
         dropout: the share (0 to below 1) of units set to 0 in training.
         optimizer: "adamw", "adam", "sgd", "rmsprop" or "adagrad", as in torch.optim.
@@ -65,7 +68,8 @@ class Network(Model):
         restart_epochs: epochs of a cycle of "warm_restarts".
         plateau_patience: epochs without a better loss before "plateau" cuts the rate.
         epochs: the most passes over the rows.
-        batch_rows: rows of a batch; "auto" is 256, and 1,024 beyond 50,000 rows.
+        batch_rows: rows of a batch; "auto" is the power of two below rows / 128, from 32 to 256, and 1,024 beyond
+            50,000 rows.
         patience: epochs without a better loss on the rows held back after which training ends; None for never.
         averaging: how much of the mean of the weights is kept at each step (0 to below 1); 0 for no mean.
         validation_share: the share of the rows (0 to 1) held back, at most 50,000 rows.
@@ -211,11 +215,21 @@ class Network(Model):
 
     def frequencies_of(self, numbers: int) -> int:
         """Waves in the embedding of a number, where there are so many numbers; 0 for no embeddings."""
-        return _FREQUENCIES if self.number_embedding == "periodic" and 0 < numbers <= _MOST_EMBEDDED else 0
+        if self.number_embedding == "none" or numbers == 0:
+            return 0
+        each = min(_FREQUENCIES, _MOST_WAVES // numbers)
+        return each if each >= _FEWEST else 0
 
     def rows_of_batch(self, rows: int) -> int:
         """Rows of a batch, where there are so many in all."""
-        return (1024 if rows > 50_000 else 256) if self.batch_rows == "auto" else self.batch_rows
+        if self.batch_rows != "auto":
+            return self.batch_rows
+        if rows > _MANY:
+            return 1024
+        fit = 32
+        while fit < 256 and 2 * fit * _BATCHES <= rows:
+            fit *= 2
+        return fit
 
     def train(self, data: TrainingData) -> FittedNetwork:
         """Learn.

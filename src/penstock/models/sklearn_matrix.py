@@ -23,6 +23,9 @@ from penstock.vectors import as_matrix
 PREDICT_ROWS = 256
 """Rows that are predicted together, the last ones filled up: products of matrices round a row by its company's size."""
 
+_FARTHEST = 1e32
+"""What trees tell apart, as float32, and may add up to see whether all of it is finite."""
+
 
 class Matrices:
     """From columns to matrices.
@@ -40,6 +43,7 @@ class Matrices:
         self.sparse = estimator.sparse and len(self._scalars) < len(features)
         self._gaps = estimator.encoding == "gaps" and not self.sparse
         self._positive = estimator.encoding == "positive"
+        self._short = bool(estimator.trees)
 
     def of(self, columns: pa.RecordBatch) -> Any:
         """Float64 of shape (rows, width): an array, or compressed rows.
@@ -68,11 +72,16 @@ class Matrices:
         return self.filled(dense)
 
     def filled(self, dense: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """0 for what is missing, unless the estimator takes gaps; nothing below 0 where it counts. In place."""
+        """0 for what is missing, unless the estimator takes gaps; nothing below 0 where it counts. In place.
+
+        Trees hold thresholds as float32: what is beyond 1e32 counts as that, on the same side of all of them.
+        """
         if not self._gaps:
             dense[np.isnan(dense)] = 0.0
         if self._positive:
             np.maximum(dense, 0.0, out=dense)
+        if self._short:
+            np.clip(dense, -_FARTHEST, _FARTHEST, out=dense)
         return dense
 
     def _beside(self, dense: npt.NDArray[np.float64], columns: pa.RecordBatch) -> Any:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from penstock.batch import Batch
 from penstock.durable import write_atomically
-from penstock.errors import ArtifactError, SchemaError, UsageError
+from penstock.errors import ArtifactError, DataError, SchemaError, UsageError
 from penstock.model import FittedModel, Model, Target, TrainingData
 from penstock.models import sklearn_memory
 from penstock.models.arguments import real_number, whole_number
@@ -275,22 +275,31 @@ class FittedSklearn(FittedModel):
 
         Raises:
             SchemaError: the batch lacks a feature, or one is not a number.
+            DataError: the estimator refuses the values, such as infinite ones.
         """
         matrices = Matrices(estimator_of(self.estimator), self.features)
-        matrix = matrices.of(batch.columns)
+        parts = matrices.padded(matrices.of(batch.columns))
         if self.target.task == "regression":
-            values = np.empty(len(batch))
-            start = 0
-            for part, rows in matrices.padded(matrix):
-                values[start : start + rows] = np.asarray(self.learned.predict(part), np.float64).reshape(-1)[:rows]
-                start += rows
+            found = [self._asked("predict", part).reshape(-1)[:rows] for part, rows in parts]
+            values = np.concatenate([np.empty(0), *found])
             return value_batch(batch, values * self.scale + self.center)
         shares = np.zeros((len(batch), len(self.target.classes)))
         start = 0
-        for part, rows in matrices.padded(matrix):
-            shares[start : start + rows, self.learned.classes_] = self.learned.predict_proba(part)[:rows]
+        for part, rows in parts:
+            shares[start : start + rows, self.learned.classes_] = self._asked("predict_proba", part)[:rows]
             start += rows
         return class_batch(batch, self.target, _proper(shares))
+
+    def _asked(self, method: str, part: Any) -> npt.NDArray[np.float64]:
+        try:
+            return np.asarray(getattr(self.learned, method)(part), np.float64)
+        except ValueError as error:
+            raise DataError(
+                "the estimator can't predict this",
+                where=f"sklearn:{self.estimator}",
+                got=" ".join(str(error).split())[:300],
+                remedy="clip such values before (a step clip)",
+            ) from error
 
     def save(self, folder: Path) -> None:
         """Write ``model.json``, and ``estimator.skops``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +25,7 @@ class Sliced(Statistic[dict[int, Any]]):
 
     Slices are given beforehand, so that which ones there are never depends on the order of the rows. Of texts they are
     the ``values``, by their canonical text, and one more for all others; of numbers and times the ranges between
-    ascending ``edges``, each without its lower and with its upper end. Last comes the slice of the rows without a value.
+    ascending ``edges``, each without its lower and with its upper end. Last come the rows without a value.
 
     Args:
         column: what is sliced by.
@@ -79,7 +80,7 @@ class Sliced(Statistic[dict[int, Any]]):
     def ranges(self) -> tuple[str, ...]:
         """The ranges between the edges, as text."""
         shown = [f"{edge:.6g}" for edge in self._edges]
-        middle = (f"{low} to {high}" for low, high in zip(shown, shown[1:], strict=False))
+        middle = (f"{low} to {high}" for low, high in pairwise(shown))
         return (f"up to {shown[0]}", *middle, f"above {shown[-1]}")
 
     def parameters(self) -> Mapping[str, Any]:

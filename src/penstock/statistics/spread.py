@@ -1,4 +1,4 @@
-"""Counts, means and squared distances of many groups of numbers at once, merged pairwise. Part of the room of statistics."""
+"""Counts, means and squared distances of many groups of numbers at once. Part of the room of statistics."""
 
 from __future__ import annotations
 

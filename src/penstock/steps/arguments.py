@@ -135,3 +135,24 @@ def ascending(pair: Any, *, where: str, low: float, high: float) -> tuple[float,
             "not a range", where=where, expected=f"two numbers{bounds}, the first below the second", got=repr(pair)
         )
     return float(numbers[0]), float(numbers[1])
+
+
+def truth_value(where: str, value: Any) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise UsageError("not a truth value", where=where, expected="true or false", got=repr(value))
+
+
+def whole_number(where: str, value: Any, low: int, high: int | None = None) -> None:
+    """Refuse what is no whole number from ``low`` to ``high``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        expected = f"a whole number from {low}" + ("" if high is None else f" to {high:,}")
+        raise UsageError("out of range", where=where, expected=expected, got=repr(value))

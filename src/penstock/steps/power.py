@@ -25,6 +25,7 @@ _GRID = 0.25
 _NEAR = 1e-8
 """An exponent nearer than this to 0 is 0: the formula beside it would lose more than it gains."""
 _SMALL = 0.1
+_REFUSED = 1e18
 _ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
 
 
@@ -109,6 +110,8 @@ def _offset(x: npt.NDArray[np.float64], power: float) -> float:
 
     Far from zero a power is small against the 1 that the formula takes from it, and would be lost in it.
     """
+    if power == 1.0:
+        return 0.0  # the values themselves
     if float(x.min()) >= 0.0 and abs(power) > _SMALL:
         return 1.0 / power
     if float(x.max()) < 0.0 and abs(2.0 - power) > _SMALL:
@@ -122,6 +125,9 @@ def transformed(x: npt.NDArray[np.float64], power: float, offset: float = 0.0) -
     above = x >= 0
     with np.errstate(over="ignore"):
         for where, sign, p in ((above, 1.0, power), (~above, -1.0, 2.0 - power)):
+            if p == 1.0:
+                out[where] = x[where] + offset
+                continue
             size = np.log1p(sign * x[where])
             if p == 0.0:
                 out[where] = sign * size + offset
@@ -154,21 +160,21 @@ def likeliest(x: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> fl
     jacobian = float(np.add.reduce(np.sign(x) * np.log1p(np.abs(x)) * counts) / total)
 
     def cost(power: float) -> float:
-        """The negative log likelihood per value, without constants; infinite where the transform overflows."""
+        """The negative log likelihood per value, without constants; very large where the transform overflows."""
         values = transformed(x, power, _offset(x, power))
         top = float(np.max(np.abs(values)))
         if not 0.0 < top < math.inf:
-            return math.inf
+            return _REFUSED
         values = values / top
         mean = np.add.reduce(values * counts) / total
         variance = float(np.add.reduce(np.square(values - mean) * counts) / total)
         if variance <= _ROUNDING**2:
-            return math.inf  # all that is left is rounding
+            return _REFUSED  # all that is left is rounding
         return 0.5 * math.log(variance) + math.log(top) - (power - 1.0) * jacobian
 
     grid = np.arange(-_RANGE, _RANGE + _GRID, _GRID).tolist()
     costs = [cost(power) for power in grid]
-    if not math.isfinite(min(costs)):
+    if min(costs) == _REFUSED:
         return 1.0
     best = float(grid[int(np.argmin(costs))])
     bounds = (max(best - _GRID, -_RANGE), min(best + _GRID, _RANGE))
@@ -200,8 +206,8 @@ class YeoJohnson:
         """The transform of a size from 0, of one sign."""
         if power == 0.0:
             return size.log1p() * sign + self.offset
-        if power == 1.0 and self.offset == 0.0:
-            return size * sign
+        if power == 1.0:
+            return size * sign + self.offset
         raised = (size + 1.0).pow(power)
         if self.offset == sign / power:
             return raised * (sign / power)
@@ -219,8 +225,8 @@ class YeoJohnson:
         """The size that was raised."""
         if power == 0.0:
             return ((y - self.offset) * sign).exp() - 1.0
-        if power == 1.0 and self.offset == 0.0:
-            return y * sign
+        if power == 1.0:
+            return (y - self.offset) * sign
         base = y * (sign * power) if self.offset == sign / power else (y - self.offset) * (sign * power) + 1.0
         return pl.when(base > 0).then(base).pow(1.0 / power) - 1.0
 

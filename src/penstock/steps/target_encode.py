@@ -66,7 +66,8 @@ class TargetEncode(Step):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
-        if self.smooth != "auto" and not (isinstance(self.smooth, (int, float)) and 0 <= self.smooth < float("inf")):
+        number = isinstance(self.smooth, (int, float)) and not isinstance(self.smooth, bool)
+        if self.smooth != "auto" and not (number and 0 <= self.smooth < float("inf")):
             raise UsageError(
                 "out of range",
                 where="target_encode: smooth",

@@ -19,7 +19,7 @@ from penstock.statistics.documents import DocumentFrequencies
 from penstock.statistics.hashing import hash_texts, mix
 from penstock.statistics.tokens import Analyzer, Tokenizer
 from penstock.step import Columns, FittedStep, Step, Use
-from penstock.steps.arguments import chosen, family
+from penstock.steps.arguments import chosen, family, truth_value, whole_number
 from penstock.steps.vectors import Vocabulary, column_of, unit_length, vector_field, with_column
 from penstock.vectors import as_matrix
 
@@ -45,11 +45,9 @@ def _fields(step: TfIdf | Hash | MultiHot, schema: Schema) -> tuple[Field, ...]:
     return fields
 
 
-def _width(step: str, name: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_WIDTH):
-        raise UsageError(
-            "not a width", where=f"{step}: {name}", expected=f"a whole number from 1 to {MOST_WIDTH:,}", got=repr(value)
-        )
+def _norm(step: str, norm: Any) -> None:
+    if norm not in ("l2", None):
+        raise UsageError("no such norm", where=f"{step}: norm", expected="'l2' or null", got=repr(norm))
 
 
 class _Vectors(Step):
@@ -110,19 +108,16 @@ class TfIdf(_Vectors):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
-        object.__setattr__(self, "ngrams", tuple(self.ngrams))
-        _ = self.tokenizer
-        _width(self.name, "max_features", self.max_features)
-        if not isinstance(self.min_df, int) or self.min_df < 1:
-            raise UsageError(
-                "out of range", where="tfidf: min_df", expected="a whole number from 1", got=repr(self.min_df)
-            )
-        if not 0 < self.max_df <= 1:
+        object.__setattr__(self, "ngrams", self.tokenizer.ngrams)
+        whole_number("tfidf: max_features", self.max_features, 1, MOST_WIDTH)
+        whole_number("tfidf: min_df", self.min_df, 1)
+        share = isinstance(self.max_df, (int, float)) and not isinstance(self.max_df, bool)
+        if not (share and 0 < self.max_df <= 1):
             raise UsageError(
                 "out of range", where="tfidf: max_df", expected="above 0, at most 1", got=repr(self.max_df)
             )
-        if self.norm not in ("l2", None):
-            raise UsageError("no such norm", where="tfidf: norm", expected="'l2' or null", got=repr(self.norm))
+        truth_value("tfidf: sublinear", self.sublinear)
+        _norm(self.name, self.norm)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -215,11 +210,10 @@ class Hash(_Vectors):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
-        object.__setattr__(self, "ngrams", tuple(self.ngrams))
-        _ = self.tokenizer
-        _width(self.name, "width", self.width)
-        if self.norm not in ("l2", None):
-            raise UsageError("no such norm", where="hash: norm", expected="'l2' or null", got=repr(self.norm))
+        object.__setattr__(self, "ngrams", self.tokenizer.ngrams)
+        whole_number("hash: width", self.width, 1, MOST_WIDTH)
+        truth_value("hash: signed", self.signed)
+        _norm(self.name, self.norm)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -297,11 +291,8 @@ class MultiHot(_Vectors):
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
         _ = self.tokenizer
-        _width(self.name, "max_features", self.max_features)
-        if not isinstance(self.min_df, int) or self.min_df < 1:
-            raise UsageError(
-                "out of range", where="multi_hot: min_df", expected="a whole number from 1", got=repr(self.min_df)
-            )
+        whole_number("multi_hot: max_features", self.max_features, 1, MOST_WIDTH)
+        whole_number("multi_hot: min_df", self.min_df, 1)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from penstock.batch import Batch
 from penstock.durable import sha256
 from penstock.engine import Engine, Station, Task
+from penstock.resources import held
 from penstock.sink import Receipt, Sink, ledger
 from penstock.source import Chunk, Source
 from penstock.testing.statistics import state_bytes
@@ -24,7 +25,7 @@ def check_engine(
     folder: Path,
     *,
     cores: Sequence[int] = (1, 2, 5),
-    memories: Sequence[int] = (2**30, 2**33),
+    memories: Sequence[int] | None = None,
 ) -> None:
     """Same task, same bytes: for every number of cores and every memory, and whatever part of the plan is run.
 
@@ -41,6 +42,8 @@ def check_engine(
         AssertionError: a law is broken; the message says which.
     """
     wanted: tuple[list[str], list[bytes]] | None = None
+    # Beyond what the process holds already: else the little memory would be none.
+    memories = memories or (held() + 2**28, held() + 2**32)
     for number, (threads, memory) in enumerate((c, m) for c in cores for m in memories):
         engine = make(threads, memory)
         found = (

@@ -98,7 +98,8 @@ class NumberEmbeddings(nn.Module):
     for each number, all learned (Gorishniy, Rubachev and Babenko, "On embeddings for numerical features in tabular deep
     learning", NeurIPS 2022; with a phase after Holzmüller et al. 2024). There all frequencies have one deviation, which
     is searched for; here they are spread from 0.1 to 30, evenly in their logarithm, so that both a trend over the whole
-    column and a single value in it can be told.
+    column and a single value in it can be told. Fast waves begin with smaller weights, so that few rows are not
+    learned by heart.
 
     Shapes: numbers (batch, numbers) -> (batch, numbers * 8).
     """
@@ -109,23 +110,25 @@ class NumberEmbeddings(nn.Module):
         bound = 1 / math.sqrt(frequencies)
         self.frequency = nn.Parameter(torch.randn(numbers, frequencies) * spread)
         self.phase = nn.Parameter((2 * torch.rand(numbers, frequencies) - 1) * math.pi)
-        self.weight = nn.Parameter((2 * torch.rand(numbers, frequencies, _NUMBER_SIZE) - 1) * bound)
+        gentle = (1 + spread[:, None]) ** -0.25
+        self.weight = nn.Parameter((2 * torch.rand(numbers, frequencies, _NUMBER_SIZE) - 1) * bound * gentle)
         self.bias = nn.Parameter((2 * torch.rand(numbers, _NUMBER_SIZE) - 1) * bound)
 
-    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Shape (batch, numbers) to (batch, numbers * 8)."""
+    def forward(self, numbers: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        """Shape (batch, numbers), both, to (batch, numbers * 8); zeros where a number is not known."""
         waves = torch.cos(2 * math.pi * numbers[:, :, None] * self.frequency + self.phase)
         mixed = torch.einsum("bnk,nkd->bnd", waves, self.weight) + self.bias
-        return torch.relu(mixed).flatten(1)
+        return (torch.relu(mixed) * known[:, :, None]).flatten(1)
 
 
 class TabularNetwork(nn.Module):
     """Numbers, softly clipped, their embeddings, and those of categories, side by side into fully connected layers.
 
-    A missing number is 0, the mean of a standardized column, with an indicator beside it. Numbers are clipped softly,
-    ``x / sqrt(1 + (x / 3)^2)``, so that no outlier drowns the others (Holzmüller et al., "Better by default: strong
-    pre-tuned MLPs and boosted trees on tabular data", NeurIPS 2024). A category that is missing or was not seen has an
-    embedding of its own (Guo and Berkhahn, "Entity embeddings of categorical variables", arXiv 1604.06737).
+    A missing number is 0, the mean of a standardized column, without waves and with an indicator beside it (where it
+    was never missing in training: as though it were the mean). Numbers are clipped softly, ``x / sqrt(1 + (x / 3)^2)``,
+    so that no outlier drowns the others (Holzmüller et al., "Better by default: strong pre-tuned MLPs and boosted trees
+    on tabular data", NeurIPS 2024). A category that is missing or was not seen has an embedding of its own (Guo and
+    Berkhahn, "Entity embeddings of categorical variables", arXiv 1604.06737).
 
     Shapes: features (batch, width) -> encoded (batch, encoded) -> scores (batch, outputs).
     """
@@ -134,11 +137,14 @@ class TabularNetwork(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.embeddings = nn.ModuleList(nn.Embedding(count + 1, size) for _, count, size in architecture.categories)
+        self.gappy: torch.Tensor
         self.waves = (
             NumberEmbeddings(len(architecture.numbers), architecture.frequencies)
             if architecture.frequencies and architecture.numbers
             else None
         )
+        gappy = torch.tensor([place in architecture.missing for place in architecture.numbers], dtype=torch.bool)
+        self.register_buffer("gappy", gappy, persistent=False)
         layers: list[nn.Module] = []
         width = architecture.encoded
         for units in architecture.hidden:
@@ -160,12 +166,12 @@ class TabularNetwork(nn.Module):
         """Shape (batch, width) to (batch, encoded)."""
         parts: list[torch.Tensor] = []
         if self.architecture.numbers:
-            numbers = torch.nan_to_num(features[:, list(self.architecture.numbers)], nan=0.0)
-            numbers = numbers.clamp(-_FARTHEST, _FARTHEST)  # what float32 can't square
+            given = features[:, list(self.architecture.numbers)]
+            numbers = torch.nan_to_num(given, nan=0.0).clamp(-_FARTHEST, _FARTHEST)  # what float32 can square
             numbers = numbers / torch.sqrt(1.0 + (numbers / _CLIP) ** 2)
             parts.append(numbers)
             if self.waves is not None:
-                parts.append(self.waves(numbers))
+                parts.append(self.waves(numbers, ~(torch.isnan(given) & self.gappy)))
         if self.architecture.missing:
             parts.append(torch.isnan(features[:, list(self.architecture.missing)]).to(features.dtype))
         for (place, count, _), embedding in zip(self.architecture.categories, self.embeddings, strict=True):
