@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import polars as pl
+
 from report import Report, arguments
 
 LOW, HIGH = 0.01, 0.99

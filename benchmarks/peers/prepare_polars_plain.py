@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+
 from report import Report, arguments
 
 LOW, HIGH = 0.01, 0.99

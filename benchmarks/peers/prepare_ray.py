@@ -34,6 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 from ray.data import DataContext, Dataset
+
 from report import Report, arguments
 
 LOW, HIGH = 0.01, 0.99

@@ -22,6 +22,7 @@ from pyspark.ml.feature import StringIndexer
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - as everyone calls it
 from pyspark.sql.types import NumericType
+
 from report import Report, arguments
 
 LOW, HIGH = 0.01, 0.99

@@ -19,6 +19,7 @@ from penstock.inference import infer_task
 from penstock.keeping import KeptSource
 from penstock.materialize import lay_down
 from penstock.model import Model, Target, TaskName
+from penstock.pipeline import FittedSteps
 from penstock.resources import held, show_bytes
 from penstock.schema import Schema
 from penstock.sink import Receipt
@@ -146,6 +147,7 @@ class Learning:
         target = Target(column, self.task, _classes(fit, column))
         features = _features(fit, column)
         self._say_scans(fit)
+        self._say_unused(fit, features)
         count = fit.extra[0].value().rows
         self._refuse_what_cannot_fit(model, count, features, target)
         chain = fit.steps.chain(Use("train", self.config.seed), features.names)
@@ -179,6 +181,23 @@ class Learning:
                 "as many as their statistics depend on one another" if count > 1 else "no statistic depends on another",
             )
         )
+
+    def _say_unused(self, fit: Fit, features: Schema) -> None:
+        """Which columns the model can make nothing of, though nobody left them out."""
+        given = len(self.config.steps)
+        steps = fit.steps
+        before = steps.steps[given - 1].schema if given else steps.incoming
+        own = FittedSteps(before, steps.labels[given:], steps.steps[given:], steps.states[given:])
+        used = {origin for name in features.names for origin in own.origins[name]}
+        for name in before.features:
+            if name not in used and name not in self.beside:
+                kind = f"its values are of the role {before[name].role.value}"
+                text = "the model does not learn from it"
+                self.listener.said(Note(f"column {name!r}", text, kind, "a step that makes numbers of it, or a role"))
+        for field in features:
+            if field.width == 1 and field.parts is None:
+                why = "no word or item of it stands in enough rows"
+                self.listener.said(Note(f"column {field.name!r}", "it says nothing", why, "a step tfidf with min_df: 1"))
 
     def _refuse_what_cannot_fit(self, model: Model, rows: int, features: Schema, target: Target) -> None:
         most = getattr(model, "max_rows", None)

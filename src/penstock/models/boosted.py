@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     import lightgbm
 
 _IMBALANCE = 20
+_CONTRIBUTIONS = 4_000_000
+"""The most numbers that LightGBM tells of contributions at once: 32 MB."""
 _CODES = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 
 
@@ -298,13 +300,17 @@ class FittedBoostedTrees(FittedModel):
         if len(batch) == 0:
             return total
         matrix = model_matrix(batch.columns, self.features, matrix_type(self.features))
-        for booster in self.boosters:
-            raw = booster.predict(matrix, pred_contrib=True, num_threads=threads)
-            parts = np.asarray(raw.toarray() if hasattr(raw, "toarray") else raw, np.float64)
-            parts = parts.reshape(len(batch), trees, width + 1)
-            for place, span in enumerate(spans.values()):
-                total[:, place, :] += np.add.reduce(parts[:, :, span], axis=2)
-            total[:, -1, :] += parts[:, :, -1]
+        slices = max(1, _CONTRIBUTIONS // ((width + 1) * trees))
+        for start in range(0, len(batch), slices):
+            rows = slice(start, min(start + slices, len(batch)))
+            # Dense: of compressed rows LightGBM gives other shapes for more than two classes.
+            part = matrix[rows] if isinstance(matrix, np.ndarray) else matrix[rows].toarray()
+            for booster in self.boosters:
+                raw = np.asarray(booster.predict(part, pred_contrib=True, num_threads=threads), np.float64)
+                parts = raw.reshape(len(part), trees, width + 1)
+                for place, span in enumerate(spans.values()):
+                    total[rows, place, :] += np.add.reduce(parts[:, :, span], axis=2)
+                total[rows, -1, :] += parts[:, :, -1]
         total *= self.scale / len(self.boosters)
         total[:, -1, :] += self.center
         return total

@@ -214,7 +214,7 @@ def memory_needed(model: BoostedTrees, rows: int, schema: Schema, target: Target
     per_row = 22 + at_once * per_model + (bins if held_back else 0) + (8 * trees if chosen.folds > 1 else 0)
     sample = min(rows, 200_000) * features
     leaves = max(of_shape(chosen.parameters, shape, features)["num_leaves"] for shape in chosen.shapes)
-    histograms = (leaves + 8) * sum(sizes) * 16 * at_once
+    histograms = (leaves + 8) * (sum(sizes) + _bins_of_vectors(model, rows, schema)) * 16 * at_once
     models = chosen.folds * len(chosen.shapes) * trees * min(model.rounds, 2000) * leaves * 50
     binning = (bins + 10 + 30 * vectors) * rows + 12 * sample
     training = per_row * rows + 6 * sample + histograms + models
@@ -229,6 +229,16 @@ def models_at_once(model: BoostedTrees, data: TrainingData, memory: int) -> int:
     most = min(data.resources.cores, chosen.folds * len(chosen.shapes))
     fits = (n for n in range(most, 1, -1) if memory_needed(model, data.rows, data.schema, data.target, n) <= memory)
     return next(fits, 1)
+
+
+def _bins_of_vectors(model: BoostedTrees, rows: int, schema: Schema) -> int:
+    """Bins of all places of the vectors: LightGBM makes none of fewer than three values."""
+    total = 0
+    for field in schema:
+        if field.width is not None:
+            values = rows * min(field.width, _USED) // field.width
+            total += field.width * min(model.max_bin, max(2, values // 3))
+    return total
 
 
 def _bins(model: BoostedTrees, categories: int) -> int:
