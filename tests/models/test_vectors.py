@@ -11,10 +11,12 @@ from scipy.sparse import random as random_sparse
 from training_table import LETTERS, TableData, batch_of_table, codes, number
 
 import penstock as ps
+from penstock.engine import Figures
 from penstock.model import FittedModel, Model, Target
 from penstock.models.boosted import BoostedTrees
 from penstock.models.linear import Linear
 from penstock.schema import SPARSE, Field, Role, Schema
+from penstock.source import Note
 from penstock.testing.models import check_model
 from penstock.vectors import as_matrix, as_sparse
 
@@ -144,3 +146,34 @@ def test_matrices_of_vectors_are_the_columns_they_came_from() -> None:
     matrix = as_matrix(table["words"], WIDTH).toarray()
     for place in range(WIDTH):
         np.testing.assert_array_equal(matrix[:, place], apart[f"w{place}"].to_numpy())
+
+
+class Heard:
+    """A listener that keeps what is said of columns."""
+
+    def __init__(self) -> None:
+        self.said_of: dict[str, str] = {}
+
+    def said(self, note: Note) -> None:
+        if note.topic.startswith("column "):
+            self.said_of[note.topic] = note.text
+
+    def progressed(self, figures: Figures) -> None:
+        """Nothing is kept."""
+
+
+def test_a_text_without_a_word_is_said_to_say_nothing_and_a_column_left_out_by_hand_is_not() -> None:
+    random = np.random.default_rng(0)
+    table = pa.table(
+        {
+            "x": random.normal(size=200),
+            "dropped": random.normal(size=200),
+            "null": pa.nulls(200, pa.string()),
+            "once": [f"wordy{row} unique{row}" for row in range(200)],
+            "y": np.where(random.random(200) < 0.5, "a", "b"),
+        }
+    )
+    source = ps.read(table, roles={"null": ps.Role.text, "once": ps.Role.text})
+    heard = Heard()
+    ps.Pipeline([ps.Drop("dropped")], Linear(epochs=2), target="y").fit(source, listener=heard)
+    assert heard.said_of == {"column 'null'": "it says nothing", "column 'once'": "it says nothing"}

@@ -62,10 +62,11 @@ def explain(
         row_columns: the columns that ``limits`` read.
 
     Returns:
-        ``metric``, ``rows``; ``permutation``: for each column how much the loss grows when its values are shuffled
-        among the rows (Breiman, "Random forests", 2001), the mean, least and greatest of several times; ``shap``: the
-        mean size of its contributions to the first 200 of them, where the models tell them; ``dependence``: of the columns that matter most, the
-        mean prediction were all rows of one value (Friedman, "Greedy function approximation", 2001, section 8.2).
+        ``metric``, ``rows``; ``permutation``: for each column how much the loss grows when its values are
+        shuffled among the rows (Breiman, "Random forests", 2001), the mean, least and greatest of several
+        times; ``shap``: the mean size of its contributions to the first 200 of them, where the models tell
+        them; ``dependence``: of the columns that matter most, the mean prediction were all rows of one value
+        (Friedman, "Greedy function approximation", 2001, section 8.2).
 
     Raises:
         DataError: there are no labelled rows.

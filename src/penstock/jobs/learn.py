@@ -197,7 +197,9 @@ class Learning:
         for field in features:
             if field.width == 1 and field.parts is None:
                 why = "no word or item of it stands in enough rows"
-                self.listener.said(Note(f"column {field.name!r}", "it says nothing", why, "a step tfidf with min_df: 1"))
+                self.listener.said(
+                    Note(f"column {field.name!r}", "it says nothing", why, "a step tfidf with min_df: 1")
+                )
 
     def _refuse_what_cannot_fit(self, model: Model, rows: int, features: Schema, target: Target) -> None:
         most = getattr(model, "max_rows", None)
