@@ -116,7 +116,7 @@ def target(job: str, values: list[str], labels: npt.NDArray[Any], repeats: int) 
     schema = Schema((Field("c", pa.string(), Role.category), Field("y", column.type, Role.target, values=role)))
     rows = blocks({"c": pa.array(values), "y": column})
     table = np.array(values, object)[:, None]
-    encoder = TargetEncoder(random_state=0)
+    encoder = TargetEncoder()
     ours, theirs = in_turn(
         lambda: fit_transform(TargetEncode("c"), schema, rows), lambda: encoder.fit_transform(table, labels), repeats
     )

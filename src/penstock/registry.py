@@ -22,6 +22,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "moments": "penstock.statistics.moments:Moments",
         "histogram": "penstock.statistics.histogram:Histogram",
         "frequencies": "penstock.statistics.frequencies:Frequencies",
+        "bounded_frequencies": "penstock.statistics.bounded_frequencies:BoundedFrequencies",
         "distinct": "penstock.statistics.distinct:Distinct",
         "correlation": "penstock.statistics.correlation:Correlation",
         "lengths": "penstock.statistics.lengths:Lengths",

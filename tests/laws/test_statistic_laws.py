@@ -14,6 +14,7 @@ from penstock.audit import Changes
 from penstock.batch import Batch, RowKeys
 from penstock.registry import find, names
 from penstock.statistic import Statistic
+from penstock.statistics.bounded_frequencies import BoundedFrequencies
 from penstock.statistics.calendar import Calendar
 from penstock.statistics.classification import Classification
 from penstock.statistics.correlation import Correlation
@@ -66,6 +67,12 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(lambda: Frequencies("whole"), True, (3,)),
         Example(lambda: Frequencies("truth"), True, (False,)),
         Example(lambda: Frequencies("time"), True),
+    ],
+    "bounded_frequencies": [
+        Example(lambda: BoundedFrequencies("text"), True),
+        Example(lambda: BoundedFrequencies("text", most=2), True),
+        Example(lambda: BoundedFrequencies("whole", most=5), True),
+        Example(lambda: BoundedFrequencies("truth", most=1), True),
     ],
     "distinct": [
         Example(lambda: Distinct("number", precision=4), True, (0.5, -0.0)),

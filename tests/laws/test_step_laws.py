@@ -175,6 +175,7 @@ EXAMPLES |= {
     "target_encode": (
         TargetEncode(["color", "truth"]),
         TargetEncode("note", smooth=2.0, folds=3, target="labels"),
+        TargetEncode(["color", "note"], centered=True, keep=True),
     ),
 }
 EXAMPLES |= {
@@ -191,8 +192,8 @@ EXAMPLES |= {
     "frequency_encode": (FrequencyEncode(["color", "truth", "note"]), FrequencyEncode("color", share=False)),
 }
 EXAMPLES["one_hot"] += (
-    OneHot(["color", "note"], vectors=True),
-    OneHot("color", max_categories=2, drop="first", unseen="infrequent", vectors=True),
+    OneHot(["color", "note"], max_columns=0),
+    OneHot("color", max_categories=2, drop="first", unseen="infrequent", max_columns=0),
 )
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 LOSSY = (OneHot, Ordinal)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from penstock.batch import Batch
-from penstock.errors import DataError, SchemaError, UsageError
+from penstock.errors import SchemaError, UsageError
 from penstock.schema import Field, Role, Schema
 from penstock.step import FittedStep, Step, Use
 from penstock.steps.encode import OneHot, Ordinal
 from penstock.testing.steps import batch_of, fit_step, run_step
+from penstock.vectors import as_matrix
 
 SCHEMA = Schema((Field("c", pa.string(), Role.category),))
 TRUTH = Schema((Field("c", pa.bool_(), Role.boolean),))
@@ -160,16 +161,42 @@ def test_two_columns_of_one_name_are_refused() -> None:
         fit(OneHot("c", max_categories=2), ["infrequent", "infrequent", "a", "b"])
 
 
-def test_too_many_categories_are_refused_with_a_remedy() -> None:
+def test_many_categories_become_a_vector_with_a_place_for_each() -> None:
     values = [str(i) for i in range(1025)]
-    with pytest.raises(DataError, match="max_categories"):
-        fit(OneHot("c", vectors=False), values)
-    assert len(fit(OneHot("c", max_categories=1025, vectors=False), values).schema) == 1025
+    assert len(fit(OneHot("c", max_columns=1025), values).schema) == 1025
+    wide = fit(OneHot("c"), [*values, None])
+    field = wide.schema["c_one_hot"]
+    assert (field.role, field.width) == (Role.vector, 1026)
+    assert field.parts == (*sorted(values), "missing")
+    out = apply(wide, ["1024", None, "unseen", "0"])
+    found = as_matrix(out.column("c_one_hot"), 1026)
+    assert found.indices.tolist() == [field.parts.index("1024"), 1025, 0]
+    assert np.diff(found.indptr).tolist() == [1, 1, 0, 1]
+    assert wide.inverse(out).column("c").to_pylist() == ["1024", None, None, "0"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(categories, st.sampled_from([None, 1, 2, 3]), st.sampled_from([None, "first"]), st.booleans())
+def test_a_vector_holds_what_the_columns_would(values: list[str], most: int | None, drop: Any, ignore: bool) -> None:
+    arguments: dict[str, Any] = {
+        "max_categories": most,
+        "drop": drop,
+        "unseen": "ignore" if ignore else "infrequent",
+    }
+    columns = fit(OneHot("c", **arguments), [*values, None])
+    vectors = fit(OneHot("c", max_columns=0, **arguments), [*values, None])
+    asked = [*values, None, "unseen"]
+    width = vectors.schema["c_one_hot"].width
+    assert width is not None
+    found = as_matrix(apply(vectors, asked).column("c_one_hot"), width).toarray()
+    np.testing.assert_array_equal(found, as_array(apply(columns, asked)))
+    back = vectors.inverse(apply(vectors, asked)).column("c").to_pylist()
+    assert back == columns.inverse(apply(columns, asked)).column("c").to_pylist()
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"max_categories": 0}, {"max_categories": True}, {"drop": "last"}, {"unseen": "error"}, {"vectors": "yes"}],
+    [{"max_categories": 0}, {"max_categories": True}, {"drop": "last"}, {"unseen": "error"}, {"max_columns": -1}],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="one_hot"):

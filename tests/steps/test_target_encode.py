@@ -189,3 +189,37 @@ def test_later_steps_are_fitted_to_what_the_model_will_learn_from() -> None:
     batch = Batch(pa.record_batch({"c": table["c"].chunk(0)}), RowKeys.span("table", 0, 900))
     out = found.steps.chain(Use("train"), ("c",)).transform(batch).column("c").to_numpy()
     assert (out.mean(), out.std()) == pytest.approx((0.0, 1.0), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "binary", "multiclass"])
+def test_centered_encodings_are_distances_from_the_mean_in_deviations(kind: str) -> None:
+    categories, target = sample(400, 5, kind)
+    schema = NUMBERS if kind == "numbers" else LABELS
+    batch = rows_of(categories, target)
+    plain, centered = (
+        encoded(fit_step(TargetEncode("c", centered=one), schema, [batch]), batch) for one in (False, True)
+    )
+    hits = target if kind == "numbers" else target == "yes"
+    if kind == "multiclass":
+        hits = target[:, None] == ["blue", "green", "red"]
+    np.testing.assert_allclose(centered, (plain - hits.mean(axis=0)) / hits.std(axis=0), rtol=1e-5, atol=1e-6)
+    fitted = fit_step(TargetEncode("c", centered=True), schema, [batch])
+    assert not encoded(fitted, rows_of(["never met"], target[:1])).any()
+
+
+def test_a_constant_target_is_at_no_distance_from_itself() -> None:
+    batch = rows_of(["a", "b"], [2.5, 2.5])
+    assert encoded(fit_step(TargetEncode("c", centered=True), NUMBERS, [batch]), batch).tolist() == [0.0, 0.0]
+
+
+def test_a_column_may_stay_beside_its_encoding() -> None:
+    batch = rows_of(["a", None], [2.0, 4.0])
+    fitted = fit_step(TargetEncode("c", smooth=0.0, keep=True), NUMBERS, [batch])
+    assert fitted.schema.names == ("c", "y", "c_target")
+    assert fitted.schema["c"] == NUMBERS["c"] and fitted.schema["c_target"].role is Role.number
+    out = fitted.transform(batch, Use())
+    assert out.columns.schema.names == ["c", "y", "c_target"]
+    assert (out.column("c").to_pylist(), out.column("c_target").to_pylist()) == (["a", None], [2.0, 4.0])
+    taken = NUMBERS.put(Field("c_target", pa.float64(), Role.number))
+    with pytest.raises(SchemaError, match="'c_target'"):
+        TargetEncode("c", keep=True).touches(taken)

@@ -38,6 +38,8 @@ from penstock.step import Step
 from penstock.vectors import as_matrix
 
 _WEIGHTS = "weights.arrow"
+_MOST_COLUMNS = 50
+"""Columns of 0 and 1 that a category becomes before it is a column of vectors."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Linear(Model):
         patience: epochs without a better loss before the step is cut.
         cuts: how often the step is cut before training ends.
         validation_share: the share of the rows (0 to 1) held back, at most 200,000 rows.
-        max_categories: the most columns that a category becomes.
+        max_categories: the most places that a category becomes; beyond 50 they are those of a vector.
         max_tokens: the most tokens of a column of text that count (TF-IDF).
         class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
         max_rows: the most rows to train on, a sample by row key; None for all.
@@ -86,7 +88,7 @@ class Linear(Model):
     patience: int = 2
     cuts: int = 4
     validation_share: float = 0.1
-    max_categories: int = 50
+    max_categories: int = 1000
     max_tokens: int = 5_000
     class_weight: ClassWeight = None
     max_rows: int | None = None
@@ -130,7 +132,7 @@ class Linear(Model):
         if numbers:
             steps += [Impute(numbers, "median"), Standardize(numbers)]
         if categories:
-            steps.append(OneHot(categories, max_categories=self.max_categories))
+            steps.append(OneHot(categories, max_categories=self.max_categories, max_columns=_MOST_COLUMNS))
         return [*steps, *word_steps(schema, self.max_tokens)]
 
     def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:

@@ -10,19 +10,19 @@ import polars as pl
 import pyarrow as pa
 
 from penstock.batch import Batch
-from penstock.errors import DataError, SchemaError, UsageError
+from penstock.errors import SchemaError, UsageError
 from penstock.schema import SPARSE, Field, Role, Schema
 from penstock.selector import ColumnsLike, as_selector
 from penstock.statistic import Statistic
 from penstock.statistics.frequencies import Frequencies
 from penstock.step import Check, Columns, Step, TableStep, Use
-from penstock.steps.arguments import chosen_of, retyped
+from penstock.steps.arguments import chosen_of, retyped, whole_number
 from penstock.steps.categories import Categories, check_most
 
 MISSING = "missing"
 """What a null is called where it has a column of its own."""
 MOST_COLUMNS = 1024
-"""The most columns that one column becomes; what is wider is a column of vectors."""
+"""The most columns that one column becomes, unless told otherwise; what is wider is a column of vectors."""
 
 
 def _fields(step: OneHot | Ordinal, schema: Schema) -> tuple[Field, ...]:
@@ -40,7 +40,7 @@ class OneHot(Step):
     The columns are float32, stand where the column stood, and are in the order of the categories' code points.
     A null has a column of its own, ``NAME_missing``, where there were nulls when fitting; else it is all zeros.
 
-    What would be more than 1,024 columns is one column of sparse vectors, ``NAME_one_hot``, with a place for each.
+    What would be more than ``max_columns`` is one column of sparse vectors, ``NAME_one_hot``, with a place for each.
 
     Args:
         columns: columns of categories, text or truth values ("true" and "false").
@@ -49,14 +49,12 @@ class OneHot(Step):
         drop: "first" leaves out the first of the columns, for models that can't bear collinear ones.
         unseen: a category that was not seen when fitting gives all zeros ("ignore"), counts as infrequent where
             there is such a column ("infrequent"), or has its row rejected, code "unseen" ("reject").
-        vectors: "auto" as said above; true for a column of vectors however few the categories are; false for none,
-            and then more than 1,024 categories are refused unless ``max_categories`` allows them.
+        max_columns: the most columns that one column becomes before it is a column of vectors; 0 for vectors always.
 
     Raises:
         UsageError: an argument is not one of these.
         SchemaError: a column is of another type, or two columns would have one name.
-        DataError: when fitting, a column has more than a million categories; or more than 1,024 where neither
-            ``vectors`` nor ``max_categories`` allows them.
+        DataError: when fitting, a column has more than a million categories.
 
     Example:
         >>> OneHot("categorical", max_categories=50).unseen
@@ -67,7 +65,7 @@ class OneHot(Step):
     max_categories: int | None = None
     drop: Literal["first"] | None = None
     unseen: Literal["ignore", "infrequent", "reject"] = "ignore"
-    vectors: bool | Literal["auto"] = "auto"
+    max_columns: int = MOST_COLUMNS
 
     name = "one_hot"
 
@@ -83,10 +81,7 @@ class OneHot(Step):
                 expected="ignore, infrequent or reject",
                 got=repr(self.unseen),
             )
-        if self.vectors != "auto" and not isinstance(self.vectors, bool):
-            raise UsageError(
-                "not a choice", where="one_hot: vectors", expected="auto, true or false", got=repr(self.vectors)
-            )
+        whole_number("one_hot: max_columns", self.max_columns, 0)
 
     def touches(self, schema: Schema) -> Columns:
         """Reads and removes the columns; the names of the new ones are known once it is fitted."""
@@ -102,22 +97,13 @@ class OneHot(Step):
         encoded = {}
         for field in _fields(self, schema):
             found = Categories.of(field, values[field.name], self.max_categories)
-            if len(found.kept) > MOST_COLUMNS and self.max_categories is None and self.vectors is False:
-                raise DataError(
-                    "too many categories for a column each",
-                    where=f"step 'one_hot', column {field.name!r}",
-                    expected=f"at most {MOST_COLUMNS}",
-                    got=str(len(found.kept)),
-                    remedy="give max_categories, leave `vectors` at auto, or use the step 'ordinal'",
-                )
             encoded[field.name] = found
         return FittedOneHot(self, self._schema(schema, encoded), tuple(encoded.values()))
 
     def vector_name(self, categories: Categories) -> str | None:
         """The name of the column of vectors that a column becomes; None where it becomes a column for each."""
         many = len(indicators(categories, self.drop))
-        wide = many > MOST_COLUMNS if self.vectors == "auto" else self.vectors and many > 0
-        return f"{categories.field.name}_{self.name}" if wide else None
+        return f"{categories.field.name}_{self.name}" if many > self.max_columns else None
 
     def _schema(self, schema: Schema, encoded: Mapping[str, Categories]) -> Schema:
         fields: list[Field] = []

@@ -13,7 +13,7 @@ from penstock.errors import UsageError
 from penstock.schema import Field, Schema
 from penstock.selector import ColumnsLike, as_selector
 from penstock.statistic import Statistic
-from penstock.statistics.frequencies import Frequencies
+from penstock.statistics.bounded_frequencies import BoundedFrequencies
 from penstock.step import Columns, Step, TableStep, Use
 from penstock.steps.arguments import chosen_of
 from penstock.steps.text import folded, narrowed
@@ -96,7 +96,7 @@ class MergeSpellings(Step):
 
     def statistics(self, schema: Schema) -> Mapping[str, Statistic[Any]]:
         """How often each value occurs."""
-        return {field.name: Frequencies(field.name) for field in self._fields(schema)}
+        return {field.name: BoundedFrequencies(field.name, MOST_VALUES) for field in self._fields(schema)}
 
     def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedMergeSpellings:
         """Find which spellings are one."""
@@ -195,14 +195,12 @@ def _is_delicate(key: str) -> bool:
     return cased and (letters < _FEWEST_LETTERS or any(character.isnumeric() for character in key))
 
 
-def _forms(step: MergeSpellings, column: str, frequencies: Any) -> Forms:
-    if frequencies.distinct > MOST_VALUES or frequencies.distinct == 0:
+def _forms(step: MergeSpellings, column: str, counts: Mapping[str, int] | None) -> Forms:
+    if not counts:  # None: there are too many values
         return Forms()
-    table = frequencies.table()
-    values = pl.Series("value", table.column("value"))
-    counts = dict(zip(values.to_list(), table.column("count").to_pylist(), strict=True))
+    values = pl.Series("value", list(counts), dtype=pl.String)
     groups: dict[str, list[str]] = defaultdict(list)
-    for value, key in zip(values.to_list(), values.to_frame().select(key_of(pl.col("value"))).to_series(), strict=True):
+    for value, key in zip(counts, values.to_frame().select(key_of(pl.col("value"))).to_series(), strict=True):
         groups[key].append(value)
     # Most frequent first; they come ascending, so of equal ones the least text is first.
     ordered = {key: sorted(group, key=lambda value: -counts[value]) for key, group in groups.items()}

@@ -21,7 +21,7 @@ from penstock.statistics.spread import Spread, combined
 from penstock.statistics.target_folds import TargetCounts, TargetFoldsValue, TargetMoments, folds_of
 from penstock.statistics.values import as_text
 from penstock.step import Columns, FittedStep, Step, Use
-from penstock.steps.arguments import chosen_of, retyped
+from penstock.steps.arguments import chosen_of, retyped, truth_value
 from penstock.steps.vectors import with_column
 from penstock.vectors import sparse_column
 
@@ -47,10 +47,13 @@ class TargetEncode(Step):
         smooth: "auto", or how many rows the overall mean counts as.
         folds: how many folds.
         target: "auto" (labels for a target of categories or truth values, else numbers), "labels" or "numbers".
+        centered: whether an encoding is its distance from the overall mean, in standard deviations of the target, so
+            that a linear model or a network can take it as it is.
+        keep: whether the columns stay, with the encodings beside them as ``NAME_target``.
 
     Raises:
         UsageError: an argument is out of its range.
-        SchemaError: no column has the role of the target.
+        SchemaError: no column has the role of the target, or there is a column ``NAME_target`` already.
 
     Example:
         >>> TargetEncode("city", smooth=10.0).folds
@@ -61,6 +64,8 @@ class TargetEncode(Step):
     smooth: float | Literal["auto"] = "auto"
     folds: int = 5
     target: Literal["auto", "labels", "numbers"] = "auto"
+    centered: bool = False
+    keep: bool = False
 
     name = "target_encode"
 
@@ -82,11 +87,26 @@ class TargetEncode(Step):
             raise UsageError(
                 "not a choice", where="target_encode: target", expected="auto, labels or numbers", got=repr(self.target)
             )
+        truth_value("target_encode: centered", self.centered)
+        truth_value("target_encode: keep", self.keep)
 
     def touches(self, schema: Schema) -> Columns:
         """The columns, read and written; the target is read by the statistics alone."""
         names = tuple(field.name for field in self._fields(schema))
-        return Columns(names, names)
+        made = tuple(map(self.made, names))
+        taken = [name for name in made if name in schema] if self.keep else []
+        if taken:
+            raise SchemaError(
+                "two columns would have one name",
+                where="step 'target_encode'",
+                got=repr(taken[0]),
+                remedy="rename that column before",
+            )
+        return Columns(names, made)
+
+    def made(self, name: str) -> str:
+        """The name of a column's encodings."""
+        return f"{name}_target" if self.keep else name
 
     def _fields(self, schema: Schema) -> tuple[Field, ...]:
         return chosen_of(self.columns, schema, self.name, "text", "truth values")
@@ -110,14 +130,15 @@ class TargetEncode(Step):
     def fit(self, schema: Schema, values: Mapping[str, Any]) -> FittedTargetEncode:
         """The step with a table of encodings for each column."""
         fields = self._fields(schema)
-        tables = tuple(_table(values[field.name], self.smooth) for field in fields)
+        tables = tuple(_table(values[field.name], self.smooth, centered=self.centered) for field in fields)
         made = []
-        for field, table in zip(fields, tables, strict=True):
+        for given, table in zip(fields, tables, strict=True):
+            field = replace(given, name=self.made(given.name))
             width = table.schema.field("encoding").type.list_size
             if width == self.folds + 1:
                 made.append(retyped(field, pa.float64(), Role.number))
                 continue
-            parts = tuple(str(label) for label in values[field.name].labels)
+            parts = tuple(str(label) for label in values[given.name].labels)
             made.append(
                 replace(
                     field, type=SPARSE, role=Role.vector, categories=None, values=None, width=len(parts), parts=parts
@@ -126,7 +147,7 @@ class TargetEncode(Step):
         return FittedTargetEncode(self, schema.put(*made), tuple(field.name for field in fields), tables)
 
 
-def _table(value: TargetFoldsValue, smooth: float | Literal["auto"]) -> pa.Table:
+def _table(value: TargetFoldsValue, smooth: float | Literal["auto"], *, centered: bool) -> pa.Table:
     """For each value, and last for what was not seen: its encodings without each fold, then with all of them."""
     folds = value.counts.shape[1]
     outputs = [1] if len(value.labels) == 2 else list(range(value.means.shape[2]))
@@ -139,7 +160,10 @@ def _table(value: TargetFoldsValue, smooth: float | Literal["auto"]) -> pa.Table
                     here = slice(fold, fold + 1)
                     part = Spread(value.counts[:, here], value.means[:, here, output], value.squares[:, here, output])
                     sums = Spread(*combined(sums, part))
-            parts.append(_smoothed(Spread(sums.counts[:, 0], sums.means[:, 0], sums.squares[:, 0]), smooth))
+            found, spread = _smoothed(Spread(sums.counts[:, 0], sums.means[:, 0], sums.squares[:, 0]), smooth)
+            if centered:
+                found = (found - found[-1]) / spread if spread > 0 else np.zeros(len(found))
+            parts.append(found)
     if not parts or not value.counts.any():
         parts = [np.zeros(len(value.counts) + 1)] * (folds + 1) * max(len(outputs), 1)
     encodings = np.column_stack(parts)
@@ -149,20 +173,22 @@ def _table(value: TargetFoldsValue, smooth: float | Literal["auto"]) -> pa.Table
     return pa.table({"value": names, "seen": seen, "encoding": flat}).combine_chunks()
 
 
-def _smoothed(sums: Spread, smooth: float | Literal["auto"]) -> npt.NDArray[np.float64]:
-    """The encoding of each value, and last the overall mean, which is also that of a value without rows."""
+def _smoothed(sums: Spread, smooth: float | Literal["auto"]) -> tuple[npt.NDArray[np.float64], float]:
+    """The encoding of each value, last the overall mean, which is also that of a value without rows; and the target's
+    standard deviation."""
     rows = sums.counts.astype(np.float64)
     total = float(np.add.reduce(rows))
     overall = float(np.add.reduce(sums.means * (rows / max(total, 1.0))))
     within = sums.squares / np.maximum(rows, 1.0)
+    apart = np.add.reduce(sums.squares + rows * np.square(sums.means - overall))
+    variance = float(apart) / max(total, 1.0)
     if smooth == "auto":
-        apart = np.add.reduce(sums.squares + rows * np.square(sums.means - overall))
-        strength = rows * (float(apart) / max(total, 1.0))
+        strength = rows * variance
         weight = np.divide(strength, strength + within, out=np.zeros(len(rows)), where=strength + within > 0)
     else:
         weight = np.divide(rows, rows + smooth, out=np.zeros(len(rows)), where=rows + smooth > 0)
     weight = np.where(rows > 0, weight, 0.0)
-    return np.append(weight * sums.means + (1.0 - weight) * overall, overall)
+    return np.append(weight * sums.means + (1.0 - weight) * overall, overall), float(np.sqrt(variance))
 
 
 @dataclass(frozen=True)
@@ -202,7 +228,7 @@ class FittedTargetEncode(FittedStep):
                 continue
             place = _places(batch.column(name), values, missing)
             outputs = encodings.shape[1] // (folds + 1)
-            names.append(name)
+            names.append(self.step.made(name))
             if outputs == 1:
                 columns.append(pa.array(encodings[place, fold]))
                 continue

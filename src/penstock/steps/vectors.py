@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from penstock.batch import Batch
+from penstock.batch import Batch, record_batch
 from penstock.schema import SPARSE, Field, Role
 from penstock.statistics.documents import DocumentFrequenciesValue
 from penstock.statistics.tokens import Tokenizer
@@ -92,8 +92,7 @@ def unit_length(matrix: csr_matrix, values: npt.NDArray[np.float64]) -> npt.NDAr
 
 
 def with_column(batch: Batch, names: Sequence[str], columns: Sequence[pa.Array]) -> Batch:
-    """The batch with these columns in the places of those of the same names."""
-    made = dict(zip(names, columns, strict=True))
-    schema = batch.columns.schema
-    arrays = [made.get(name, batch.columns.column(name)) for name in schema.names]
-    return batch.with_columns(pa.RecordBatch.from_arrays(arrays, names=schema.names))
+    """The batch with these columns in the places of those of the same names; new names at the end."""
+    given = dict(zip(batch.columns.schema.names, batch.columns.columns, strict=True))
+    given.update(zip(names, columns, strict=True))
+    return batch.with_columns(record_batch(list(given.values()), list(given), len(batch)))
