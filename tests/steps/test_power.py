@@ -98,7 +98,8 @@ def test_no_exponent_within_the_range_is_likelier(values: list[float]) -> None:
     fitted = fitted_on(Power("x"), values)
     best = stats.yeojohnson_llf(exponent(fitted), given_values)
     others = [stats.yeojohnson_llf(p, given_values) for p in np.linspace(-9, 9, 37)]
-    assert best >= np.max([value for value in others if np.isfinite(value)]) - 1e-6 * abs(best) - 1e-6
+    finite = [value for value in others if np.isfinite(value)]  # of values next to nothing scipy tells none
+    assert not finite or best >= max(finite) - 1e-6 * abs(best) - 1e-6
 
 
 @pytest.mark.parametrize(
