@@ -382,6 +382,7 @@ READS = st.builds(
     st.none() | st.characters(exclude_categories=["Cs"]),
     st.none() | st.lists(TEXTS).map(tuple),
     st.dictionaries(TEXTS, st.sampled_from(Role)),
+    st.dictionaries(TEXTS, TEXTS),
     st.integers(1, 10**6),
 )
 CONFIGS = st.builds(

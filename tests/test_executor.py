@@ -13,7 +13,7 @@ import pytest
 from penstock.batch import Batch
 from penstock.engine import Resources, Silent, Station, Task
 from penstock.engines.local import LocalEngine
-from penstock.errors import ResourceError, TooManyRejected
+from penstock.errors import DataError, ResourceError, TooManyRejected
 from penstock.executor import Executor
 from penstock.resources import held
 from penstock.schema import Schema
@@ -46,7 +46,7 @@ class Failing:
 
     def transform(self, batch: Batch) -> Batch:
         if self.at in batch.keys.rows:
-            raise ValueError(f"row {self.at}")
+            raise DataError(f"row {self.at}")
         return batch
 
 
@@ -63,7 +63,7 @@ def test_an_error_of_a_step_is_raised_and_what_was_begun_is_abandoned(tmp_path: 
     rows = source()
     task = Task("t", rows, None, (Station(Failing(1_000)),), sink(tmp_path, rows.schema))
     finished: list[int] = []
-    with pytest.raises(ValueError, match="row 1000"):
+    with pytest.raises(DataError, match="row 1000"):
         finished.extend(done.chunk.index for done in Executor(task, PLENTY).run())
     assert 5 not in finished
     left = {path.name for path in (tmp_path / "parts").iterdir()}

@@ -85,7 +85,8 @@ ROOMS: dict[str, set[str]] = {
     "artifact": CONTRACTS | MACHINERY | {"config"},
     "jobs": CONTRACTS | MACHINERY | {"config", "artifact", "materialize", "statistics", "sinks", "report"},
     "report": CONTRACTS | {"artifact", "run", "summary"},
-    "api": CONTRACTS | MACHINERY | {"config", "artifact", "jobs", "engines", "sources", "report"},
+    "handle": CONTRACTS,
+    "api": CONTRACTS | MACHINERY | {"config", "artifact", "jobs", "engines", "sources", "report", "handle"},
     "terminal": CONTRACTS | {"summary", "jobs"},
     "cli": CONTRACTS | MACHINERY | {"config", "api", "jobs", "terminal", "artifact", "sources", "report"},
     "testing": CONTRACTS | MACHINERY | {"statistics", "steps", "materialize"},
@@ -119,7 +120,15 @@ JOINED |= dict.fromkeys(
 )
 JOINED |= dict.fromkeys(("relational_link", "relational_query", "relational_run", "relational_store"), "relational")
 JOINED |= {"config_schema": "config", "config_explained": "config", "config_words": "config"}
-JOINED |= {"asked": "cli", "commands": "cli", "commands_report": "cli", "__main__": "cli"}
+JOINED |= {"run_identity": "run", "failing": "executor"}
+JOINED |= {
+    "asked": "cli",
+    "commands": "cli",
+    "commands_report": "cli",
+    "commands_runs": "cli",
+    "__main__": "cli",
+    "run_identity": "run",
+}
 
 
 def room(name: str) -> str:
@@ -192,12 +201,12 @@ def test_public_names_are_these_and_each_can_be_loaded() -> None:
 
     assert set(penstock.__all__) == {
         "Auto", "Bin", "BoostedTrees", "Cast", "Clip", "DateParts", "Deduplicate", "Derive", "Drop", "DropMissing",
-        "Field", "Filter", "FittedPipeline", "FlagOutliers", "FrequencyEncode", "Group", "Hash", "Impute", "Join",
-        "JoinRows", "Linear", "MapColumns", "MergeSpellings", "MinMax", "MultiHot", "Network", "NormalizeText",
+        "Field", "Filter", "FittedPipeline", "FlagOutliers", "FrequencyEncode", "Group", "Hash", "Impute", "Job",
+        "Join", "JoinRows", "Linear", "MapColumns", "MergeSpellings", "MinMax", "MultiHot", "Network", "NormalizeText",
         "OneHot", "Ordinal", "PenstockError", "Pipeline", "Power", "Profile", "QuantileTransform", "RejectMissing",
         "RejectOutliers", "Rename", "RepairByMajority", "Robust", "Role", "Rolling", "Schema", "Select", "Sklearn",
         "Sort", "Standardize", "TargetEncode", "TfIdf", "Validate", "__version__", "boolean", "categorical", "columns",
-        "load", "numeric", "profile", "read", "role", "text", "time",
+        "load", "numeric", "profile", "read", "replay", "repro", "role", "text", "time",
     }  # fmt: skip
     for name in penstock.__all__:
         assert getattr(penstock, name) is not None

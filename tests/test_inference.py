@@ -67,14 +67,14 @@ def test_times_are_times() -> None:
     ],
 )
 def test_types_of_texts(texts: list[str | None], role: Role, kind: Role) -> None:
-    found = infer_column("c", pa.array(texts, pa.string()), complete=False).inferred
+    found = infer_column("c", pa.array(texts, pa.string()), complete=False)
     assert (found.role, found.kind) == (role, kind)
 
 
 def test_a_few_bad_cells_do_not_make_a_number_a_word() -> None:
     mostly = ["1", "2"] * 100
-    assert infer_column("c", pa.array([*mostly, "oops"]), complete=False).inferred.role is Role.integer
-    found = infer_column("c", pa.array([*mostly, *["V57"] * 10]), complete=False).inferred
+    assert infer_column("c", pa.array([*mostly, "oops"]), complete=False).role is Role.integer
+    found = infer_column("c", pa.array([*mostly, *["V57"] * 10]), complete=False)
     assert found.role is Role.category
     assert "95.2% are numbers, but 'V57' is not" in found.reason
 

@@ -16,10 +16,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES: dict[str, str] = {
-    **dict.fromkeys(("FittedPipeline", "Pipeline", "load", "profile", "read"), "penstock.api"),
+    **dict.fromkeys(("FittedPipeline", "Pipeline", "load", "profile", "read", "replay", "repro"), "penstock.api"),
     **dict.fromkeys(("boolean", "categorical", "columns", "numeric", "role", "text", "time"), "penstock.selector"),
     **dict.fromkeys(("Field", "Role", "Schema"), "penstock.schema"),
     **dict.fromkeys(("PenstockError",), "penstock.errors"),
+    **dict.fromkeys(("Job",), "penstock.handle"),
     **dict.fromkeys(("Profile",), "penstock.jobs.profile"),
     **dict.fromkeys(("Impute",), "penstock.steps.impute"),
     **dict.fromkeys(("Clip", "FlagOutliers", "RejectOutliers"), "penstock.steps.outliers"),

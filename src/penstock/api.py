@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, TypeAlias, overload
+from typing import Any, Literal, Self, TypeAlias, cast, overload
 
 import pyarrow as pa
 
@@ -20,6 +20,8 @@ from penstock.config import PipelineConfig, load_config
 from penstock.engine import Engine, Listener, Resources, Silent
 from penstock.engines.local import LocalEngine
 from penstock.errors import UsageError
+from penstock.handle import Job, startable
+from penstock.jobs.again import Record, replay_predictions, replay_prepared
 from penstock.jobs.evaluate import Judging, evaluate
 from penstock.jobs.explain import explain
 from penstock.jobs.predict import predict
@@ -27,13 +29,15 @@ from penstock.jobs.prepare import prepare
 from penstock.jobs.profile import Profile
 from penstock.jobs.profile import profile as profile_of
 from penstock.jobs.publish import absolute
+from penstock.jobs.repro import Reproduced
+from penstock.jobs.repro import repro as repro_run
 from penstock.jobs.train import train, train_to
 from penstock.model import Auto, Model, Target
 from penstock.relation import Relation
 from penstock.relational import done_for
 from penstock.resources import parse_bytes, resources
 from penstock.schema import Role, Schema
-from penstock.source import Note, ReadOptions, Source
+from penstock.source import Note, Origin, ReadOptions, Source
 from penstock.sources.files import open_source
 from penstock.sources.frames import Table, is_table
 from penstock.step import Step
@@ -78,14 +82,13 @@ def read(
         SchemaError: the files do not agree, or columns are doubled.
     """
     chosen = options or ReadOptions()
-    if columns is not None:
-        chosen = replace(chosen, columns=tuple(columns))
-    if encoding is not None:
-        chosen = replace(chosen, encoding=encoding)
-    if delimiter is not None:
-        chosen = replace(chosen, delimiter=delimiter)
-    if missing is not None:
-        chosen = replace(chosen, missing=tuple(missing))
+    given = {
+        "columns": None if columns is None else tuple(columns),
+        "encoding": encoding,
+        "delimiter": delimiter,
+        "missing": None if missing is None else tuple(missing),
+    }
+    chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     if roles is not None:
         chosen = replace(chosen, roles={**chosen.roles, **{name: _role(role) for name, role in roles.items()}})
     return open_source(data, chosen, lent=_lent(memory, cores), queries=True)
@@ -198,6 +201,7 @@ class Pipeline:
             places=self.places,
         )
 
+    @startable
     def fit(
         self,
         data: Data,
@@ -224,6 +228,7 @@ class Pipeline:
             restart: replace the pipeline that is at ``to``, and what is at ``audit``.
             audit: a file (.parquet, .csv, .arrow) or folder for every cell that the cleaning changed.
             listener: who is told how it goes.
+            wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
@@ -231,9 +236,7 @@ class Pipeline:
         listener = listener or Silent()
         engine = _engine(memory, cores, listener)
         source = _source(data, self.read, lent=engine.resources)
-        known = self.target is not None and self.target in source.schema
-        labelled = source.with_roles({str(self.target): Role.target}) if known else source
-        judged_on = None if test is None else _source(test, self.read, labelled.schema, lent=engine.resources)
+        judged_on = None if test is None else _test_source(test, self.read, source, self.target, engine.resources)
         if to is not None:
             saved, run = train_to(
                 source,
@@ -247,7 +250,7 @@ class Pipeline:
                 audit_to=None if audit is None else absolute(audit),
             )
             timings = {name: run.document["summary"].get(name, {}) for name in ("passes", "seconds")}
-            return FittedPipeline(saved, _rejected(run.rejected), timings)
+            return FittedPipeline(saved, _rejected(run.rejected), timings, folder=run.destination)
         with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
             place = Path(temporary)
             trained = train(
@@ -264,6 +267,7 @@ class Pipeline:
             )
             return FittedPipeline(trained.saved, _rejected(place / "rejected"), trained.timings)
 
+    @startable
     def prepare(
         self,
         data: Data,
@@ -274,10 +278,24 @@ class Pipeline:
         max_rejected: float | None = None,
         restart: bool = False,
         audit: str | Path | None = None,
+        new_only: bool = False,
         listener: Listener | None = None,
     ) -> Summary:
         """Fit the steps to some rows and write the rows as they come out of them: to a folder of Parquet parts, or
         to one file (.parquet, .csv, .arrow).
+
+        Args:
+            data: the rows.
+            to: the folder or file.
+            memory: what the process may hold.
+            cores: threads; None for all.
+            max_rejected: the share of rows (0 to 1) that may be rejected; None for the definition's.
+            restart: replace what an earlier run made.
+            audit: a file for every cell that the cleaning changed.
+            new_only: take the files that were not there last time through the steps as they were fitted then, into a
+                further generation of the output.
+            listener: who is told how it goes.
+            wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
@@ -292,6 +310,7 @@ class Pipeline:
             max_rejected=self.max_rejected if max_rejected is None else max_rejected,
             restart=restart,
             audit_to=None if audit is None else absolute(audit),
+            new_only=new_only,
         )
 
 
@@ -303,9 +322,15 @@ class FittedPipeline:
     """
 
     def __init__(
-        self, saved: Saved, rejected: pa.Table | None = None, timings: Mapping[str, Any] | None = None
+        self,
+        saved: Saved,
+        rejected: pa.Table | None = None,
+        timings: Mapping[str, Any] | None = None,
+        *,
+        folder: Path | None = None,
     ) -> None:
         self._saved = saved
+        self._folder = folder
         self._timings = dict(timings or {})
         self.rejected = REJECTED.empty_table() if rejected is None else rejected
 
@@ -362,6 +387,7 @@ class FittedPipeline:
         """The pipeline that was fitted."""
         return Pipeline.of(self._saved.config)
 
+    @startable
     def evaluate(
         self,
         data: Data,
@@ -387,6 +413,7 @@ class FittedPipeline:
             quantile: of the quantile loss, for numbers.
             mistakes: how many of the worst rows are told.
             listener: who is told how it goes.
+            wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
@@ -399,6 +426,7 @@ class FittedPipeline:
             asked=Judging(tuple(by), tuple(beta), tuple(quantile), mistakes),
         )
 
+    @startable
     def explain(
         self,
         data: Data,
@@ -437,8 +465,44 @@ class FittedPipeline:
         max_rejected: float | None = ...,
         restart: bool = ...,
         explain: bool = ...,
+        new_only: bool = ...,
         listener: Listener | None = ...,
+        wait: Literal[True] = ...,
     ) -> Summary: ...
+
+    @overload
+    def predict(
+        self,
+        data: Data,
+        *,
+        to: str | Path,
+        keep: Sequence[str] = ...,
+        memory: Bytes = ...,
+        cores: int | None = ...,
+        max_rejected: float | None = ...,
+        restart: bool = ...,
+        explain: bool = ...,
+        new_only: bool = ...,
+        listener: Listener | None = ...,
+        wait: Literal[False],
+    ) -> Job[Summary]: ...
+
+    @overload
+    def predict(
+        self,
+        data: Data,
+        *,
+        to: None = None,
+        keep: Sequence[str] = ...,
+        memory: Bytes = ...,
+        cores: int | None = ...,
+        max_rejected: float | None = ...,
+        restart: bool = ...,
+        explain: bool = ...,
+        new_only: bool = ...,
+        listener: Listener | None = ...,
+        wait: Literal[False],
+    ) -> Job[pa.Table]: ...
 
     def predict(
         self,
@@ -451,8 +515,10 @@ class FittedPipeline:
         max_rejected: float | None = None,
         restart: bool = False,
         explain: bool = False,
+        new_only: bool = False,
         listener: Listener | None = None,
-    ) -> Summary | pa.Table:
+        wait: bool = True,
+    ) -> Summary | pa.Table | Job[Summary] | Job[pa.Table]:
         """Predict every row: into a folder of Parquet parts, into one file, or, without ``to``, as a table in memory.
 
         Args:
@@ -465,11 +531,17 @@ class FittedPipeline:
             restart: replace what an earlier run made.
             explain: write beside each prediction how much each column of the data moved it: ``contribution_NAME``, and
                 ``contribution`` where it began, which add up to the raw score (log odds; a number's own unit).
+            new_only: take the files that were not there last time into a further generation of the output.
             listener: who is told how it goes.
+            wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
+        if not wait:
+            options: dict[str, Any] = {"memory": memory, "cores": cores, "max_rejected": max_rejected}
+            options |= {"restart": restart, "explain": explain, "new_only": new_only, "keep": keep, "to": to}
+            return Job(lambda heard: cast(Any, self.predict)(data, **options, listener=heard), listener)
         engine = _engine(memory, cores, listener or Silent())
         source = _source(data, self._saved.config.read, self.schema, lent=engine.resources)
         if to is not None:
@@ -482,6 +554,8 @@ class FittedPipeline:
                 max_rejected=self._bound(max_rejected),
                 restart=restart,
                 explain=explain,
+                new_only=new_only,
+                model=self._folder,
             )
         with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
             whole = Path(temporary) / "predictions.arrow"
@@ -528,6 +602,7 @@ class FittedPipeline:
                 remedy="save it elsewhere, or overwrite=True for a saved pipeline",
             )
         artifact.save(self._saved, path)
+        self._folder = path
         return path
 
 
@@ -537,7 +612,131 @@ def load(folder: str | Path) -> FittedPipeline:
     Raises:
         ArtifactError: it is damaged, altered, or of another version.
     """
-    return FittedPipeline(artifact.load(Path(folder)))
+    path = Path(folder).absolute()
+    return FittedPipeline(artifact.load(path), folder=path)
+
+
+def replay(
+    run: str | Path,
+    *,
+    config: Pipeline | None = None,
+    options: ReadOptions | None = None,
+    memory: Bytes = None,
+    cores: int | None = None,
+    listener: Listener | None = None,
+) -> Summary:
+    """Put the rows that a finished `predict` or `prepare` rejected through again, after a fix to the data or to the
+    definition, and publish them in their places, exactly once, as the output's next generation.
+
+    Args:
+        run: the output, or its folder that ends in ".run".
+        config: the definition as it now is, of a `prepare`: of its steps, those that learn must be the same.
+        options: how the data are now read; None for as before, or as ``config`` says.
+        memory: what the process may hold.
+        cores: threads; None for all.
+        listener: who is told how it goes.
+
+    Raises:
+        PenstockError: see its tree in `penstock.errors`.
+    """
+    record = Record.of(Path(run).absolute())
+    engine = _engine(memory, cores, listener or Silent())
+    items = record.items
+    if record.command == "predict":
+        if config is not None:
+            raise UsageError("predictions have no definition of their own", where="config", remedy="change the model")
+        saved = record.model()
+        source = _source(items, options or record.data.options, saved.steps.incoming, lent=engine.resources)
+        return replay_predictions(record, saved, source, engine=engine)
+    if record.command != "prepare":
+        raise UsageError(
+            "a run of this kind publishes no rows",
+            where=str(run),
+            expected="one of predict or prepare",
+            got=record.command,
+            remedy="mend the data, and do it anew with --restart",
+        )
+    definition = record.config if config is None else config.config
+    read = options or (record.data.options if config is None else definition.read)
+    source = _source(items, read, record.fitted.steps.incoming, lent=engine.resources)
+    return replay_prepared(record, definition, source, engine=engine)
+
+
+def repro(
+    run: str | Path, *, memory: Bytes = None, cores: int | None = None, listener: Listener | None = None
+) -> Reproduced:
+    """Do a finished run again from its own record, beside it, and compare every file that it made, byte by byte.
+
+    Args:
+        run: the output, or its folder that ends in ".run".
+        memory: what the process may hold.
+        cores: threads; None for all. The result does not depend on it.
+        listener: who is told how it goes.
+
+    Returns:
+        Whether all files are the same; else where each first differs: which chunk's file, which row and column.
+
+    Raises:
+        RunError: the run is not finished, can't be done again, or its inputs are not what they were.
+    """
+    record = Record.of(Path(run).absolute())
+    listener = listener or Silent()
+    lent = _lent(memory, cores)
+    asked = record.asked
+
+    def engine() -> Engine:
+        return LocalEngine(lent, listener)
+
+    if record.command == "predict":
+        saved = record.model()
+        source = _source(record.items, record.data.options, saved.steps.incoming, lent=lent)
+
+        def predict_again(source: Source, to: Path, further: bool) -> Summary:
+            return predict(
+                source,
+                saved,
+                to=to,
+                keep=asked["keep"],
+                engine=engine(),
+                max_rejected=asked["max_rejected"],
+                explain=asked["explain"],
+                new_only=further,
+            )
+
+        return repro_run(record.destination, source, predict_again)
+    definition = record.config
+    source = _source(record.items, record.data.options, lent=lent)
+    if record.command == "prepare":
+
+        def prepare_again(source: Source, to: Path, further: bool) -> Summary:
+            return prepare(
+                source,
+                definition,
+                to=to,
+                engine=engine(),
+                listener=listener,
+                max_rejected=asked["max_rejected"],
+                new_only=further,
+            )
+
+        return repro_run(record.destination, source, prepare_again)
+    origin = None if asked["test"] is None else Origin.from_json(asked["test"])
+    judged_on = None
+    if origin is not None:
+        judged_on = _test_source(list(origin.items), origin.options, source, definition.target, lent)
+
+    def train_again(source: Source, to: Path, further: bool) -> object:
+        return train_to(
+            source,
+            definition,
+            to=to,
+            engine=engine(),
+            listener=listener,
+            test=judged_on,
+            max_rejected=asked["max_rejected"],
+        )
+
+    return repro_run(record.destination, source, train_again, test=judged_on)
 
 
 def profile(
@@ -587,6 +786,12 @@ def profile(
     )
 
 
+def _test_source(test: Data, options: ReadOptions, source: Source, target: str | None, lent: Resources) -> Source:
+    """The rows that a training is judged on, read as those that it learns from."""
+    labelled = source.with_roles({target: Role.target}) if target is not None and target in source.schema else source
+    return _source(test, options, labelled.schema, lent=lent)
+
+
 def _named(data: str | Path | Sequence[str | Path] | Table) -> str:
     """Data in words: its path, and how many more there are."""
     if is_table(data):
@@ -619,15 +824,16 @@ def _source(data: Data, options: ReadOptions, like: Schema | None = None, *, len
             got=type(data).__name__,
             remedy="write it to a Parquet file, and give its path",
         )
-    read_as = options.roles
+    roles, written = options.roles, options.written
     if like is not None and not isinstance(data, Source):
-        options = replace(options, roles={})  # the schema has them, and a column may be gone
+        options = replace(options, roles={}, written={})  # the schema has them, and a column may be gone
     source = data if isinstance(data, Source) else open_source(data, options, lent=lent, queries=True)
     if like is None:
         return source
-    known = {field.name: field.kind for field in like}
     # Columns that only relational work reads are not in the pipeline's schema: they are read as they were.
-    return source.with_roles({name: role for name, role in {**read_as, **known}.items() if name in source.schema})
+    others = set(source.schema.names) - set(like.names)
+    source = source.with_written({name: way for name, way in written.items() if name in others})
+    return source.with_roles({name: role for name, role in roles.items() if name in others}).like(like)
 
 
 def _rejected(folder: Path) -> pa.Table | None:

@@ -35,7 +35,7 @@ from penstock.durable import replace_folder, sha256, sync_folder, write_json, wr
 from penstock.errors import ArtifactError, PenstockError
 from penstock.model import FittedModel, Target
 from penstock.pipeline import FittedSteps, refit
-from penstock.run import versions
+from penstock.run_identity import versions
 from penstock.schema import Schema
 from penstock.statistic import Statistic
 from penstock.step import Step

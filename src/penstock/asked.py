@@ -29,6 +29,7 @@ class Asked:
 
     data: Sequence[str] = ()
     model: str | None = None
+    run: str = ""
     target: str | None = None
     config: str | None = None
     to: str = ""
@@ -50,6 +51,7 @@ class Asked:
     max_rows: int | None = None
     keep: str | None = None
     restart: bool = False
+    new_only: bool = False
     columns: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
@@ -128,6 +130,17 @@ class Asked:
 
         with option("--memory"):
             return parse_bytes(self.memory) if self.memory is not None else None
+
+    def over(self, options: ReadOptions) -> ReadOptions:
+        """How to read, with what was typed over what is there."""
+        from dataclasses import replace
+
+        typed = {
+            "encoding": self.encoding,
+            "delimiter": None if self.delimiter is None else _sign(self.delimiter),
+            "missing": None if self.missing is None else listed(self.missing, "--missing", empty=True),
+        }
+        return replace(options, **{name: value for name, value in typed.items() if value is not None})  # type: ignore[arg-type]
 
     def open(self, data: Sequence[str], options: ReadOptions) -> Source:
         """Open files as the options say, overridden by what was typed.

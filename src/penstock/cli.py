@@ -45,6 +45,9 @@ ConfigFile: TypeAlias = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="A pipeline file (YAML). Options here override it.")
 ]
 Restart: TypeAlias = Annotated[bool, typer.Option("--restart", help="Replace what is there, and begin anew.")]
+NewOnly: TypeAlias = Annotated[
+    bool, typer.Option("--new-only", help="Take the files that were not there last time, and add what they give.")
+]
 Columns: TypeAlias = Annotated[
     str | None, typer.Option(metavar="A,B,...", help="Names of the columns, for files without a header.")
 ]
@@ -193,6 +196,7 @@ def predict(
         bool, typer.Option("--explain", help="Write beside each prediction what each column contributed.")
     ] = False,
     restart: Restart = False,
+    new_only: NewOnly = False,
     columns: Columns = None,
     encoding: Encoding = None,
     delimiter: Delimiter = None,
@@ -222,6 +226,7 @@ def prepare(
         str | None, typer.Option(metavar="FILE", help="Write every cell that the cleaning changed: .parquet, .csv.")
     ] = None,
     restart: Restart = False,
+    new_only: NewOnly = False,
     columns: Columns = None,
     encoding: Encoding = None,
     delimiter: Delimiter = None,
@@ -236,6 +241,40 @@ def prepare(
 ) -> None:
     """Fit the steps and write the rows as they come out. Stopped, it goes on by the same command."""
     _do("prepare", locals())
+
+
+@app.command()
+def replay(
+    *,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="An output, or its folder .run.", show_default=False)],
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="The pipeline file as it now is, for prepare.")
+    ] = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    missing: Missing = None,
+    memory: Memory = None,
+    cores: Cores = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Put rejected rows through again, after a fix, and publish them in their places."""
+    _do("replay", locals())
+
+
+@app.command()
+def repro(
+    *,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="An output, or its folder .run.", show_default=False)],
+    memory: Memory = None,
+    cores: Cores = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Do a finished run again beside it, and compare every file it made."""
+    _do("repro", locals())
 
 
 @app.command()
@@ -320,7 +359,8 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) 
 
 _INTERRUPTED = 130
 """What Typer makes of Ctrl-C before a command has begun; not one of our exit codes."""
-_OF_REPORTS = ("profile", "report")
+_ROOMS = {"profile": "commands_report", "report": "commands_report", "replay": "commands_runs"}
+_ROOMS |= {"repro": "commands_runs"}
 _STOPPED = {
     "prepare": "stopped; finished chunks are kept, and the same command goes on from there",
     "predict": "stopped; finished chunks are kept, and the same command goes on from there",
@@ -332,7 +372,7 @@ def _do(command: str, typed: dict[str, Any]) -> None:
 
     look = {name: typed.pop(name) for name in ("as_json", "quiet", "debug")}
     with Terminal(**look, stopped=_STOPPED.get(command, "stopped; nothing was written")) as terminal:
-        module = importlib.import_module("penstock.commands_report" if command in _OF_REPORTS else "penstock.commands")
+        module = importlib.import_module(f"penstock.{_ROOMS.get(command, 'commands')}")
         do: Callable[[Terminal, Asked], None] = getattr(module, command)
         do(terminal, Asked(**typed))
     if terminal.exit_code:

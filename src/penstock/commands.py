@@ -126,9 +126,10 @@ def predict(terminal: Terminal, asked: Asked) -> None:
         max_rejected=most,
         restart=asked.restart,
         explain=asked.explain,
+        new_only=asked.new_only,
         listener=terminal,
     )
-    terminal.result(summary.to_json(), _written(summary, ""))
+    terminal.result(summary.to_json(), written_tables(summary, ""))
 
 
 def prepare(terminal: Terminal, asked: Asked) -> None:
@@ -146,10 +147,11 @@ def prepare(terminal: Terminal, asked: Asked) -> None:
         max_rejected=most,
         restart=asked.restart,
         audit=asked.audit,
+        new_only=asked.new_only,
         listener=terminal,
     )
     follow = f"penstock train {shown_path(summary.output)} --target {config.target or 'COLUMN'}"
-    terminal.result(summary.to_json(), _written(summary, follow))
+    terminal.result(summary.to_json(), written_tables(summary, follow))
 
 
 def init(terminal: Terminal, asked: Asked) -> None:
@@ -178,7 +180,7 @@ def init(terminal: Terminal, asked: Asked) -> None:
         command=f"penstock {verb} {shown} --config FILE" + ("" if verb == "train" else " --to OUT"),
         reasons=found.reasons,
         step_reasons=found.step_reasons,
-        notes=[note for note in source.notes if not note.topic.startswith("role of ")],
+        notes=[note for note in source.notes if not note.topic.startswith(("role of ", "format of "))],
     )
     terminal.written(text)
 
@@ -230,11 +232,12 @@ def _open_for(fitted: FittedPipeline, terminal: Terminal, asked: Asked) -> Sourc
             got=", ".join(map(repr, again)),
             remedy="leave them out, or train anew with these roles",
         )
-    source = asked.open(asked.data, replace(fitted.definition.config.read, roles={}))
+    source = asked.open(asked.data, replace(fitted.definition.config.read, roles={}, written={})).like(fitted.schema)
+    known = {f"format of {field.name!r}" for field in fitted.schema if field.written}
     for note in source.notes:
-        if not note.topic.startswith("role of "):
+        if not note.topic.startswith("role of ") and note.topic not in known:
             terminal.said(note)
-    terminal.said(Note("roles", "as in training"))
+    terminal.said(Note("roles", "as in training" + ("; values are written as they were then" if known else "")))
     return source
 
 
@@ -361,7 +364,8 @@ def _trained(fitted: FittedPipeline, to: Path, rejected: Path | None) -> list[Re
     return tables
 
 
-def _written(summary: Summary, follow: str) -> list[RenderableType]:
+def written_tables(summary: Summary, follow: str) -> list[RenderableType]:
+    """What a job that writes rows tells a person, and what to type next."""
     from penstock.resources import show_bytes
 
     rejected = sum(count.rejected for count in summary.counts)

@@ -83,11 +83,16 @@ def _read(config: PipelineConfig, schema: Schema, notes: Sequence[Note]) -> Iter
     yield "read:"
     words = settings_of(ReadOptions)
     for name, value in _fields_of(config.read).items():
-        if name != "roles" and value is not None:
+        if name not in ("roles", "written") and value is not None:
             yield _beside(f"  {name}: {flow(value)}", words.get(name, "").rstrip("."))
     if not len(schema):
+        yield "  written: {}"
         yield "  roles: {}"
         return
+    ways = [field for field in schema if field.written]
+    yield _beside("  written:" + ("" if ways else " {}"), "how values are written, where that is not the plain way")
+    for field in ways:
+        yield f"    {flow({field.name: field.written})[1:-1]}"
     yield "  roles:  # what part each column plays, and why"
     for field in schema:
         yield _beside(f"    {flow({field.name: str(field.role)})[1:-1]}", field.reason)

@@ -6,6 +6,7 @@ can be injected in one place, and a system's error is translated in one place.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import io
@@ -14,6 +15,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -150,13 +152,90 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def replace_folder(new: Path, destination: Path) -> None:
-    """Give a finished folder its name; one that has the name already is moved away first and removed after."""
+def put_in_place(new: Path, destination: Path) -> None:
+    """Give what is finished and durable its name, at once: a reader sees what had the name before, or all of the new.
+
+    What had the name has that of ``new`` afterwards, where it was a folder; a file is gone. Where the file system can't
+    exchange two names (Linux since 3.15 does, but for some network file systems), there is a moment without the
+    name; a crash in it leaves what was there as ``.NAME.old`` beside it, which `restore` puts back.
+    """
     with writing(destination):
-        old = destination.with_name(f".{destination.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if destination.exists():
+        if not destination.exists() or (destination.is_file() and new.is_file()):
+            new.replace(destination)
+        elif not _exchange(new, destination):
+            old = _old(destination)
+            _remove(old)
             destination.replace(old)
-        new.replace(destination)
+            new.replace(destination)
+            old.replace(new)
         sync_folder(destination.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        if new.parent != destination.parent:
+            sync_folder(new.parent)
+
+
+def restore(destination: Path) -> None:
+    """Undo an exchange of names that was stopped half way; see `put_in_place`."""
+    old = _old(destination)
+    if old.exists() and not destination.exists():
+        with writing(destination):
+            old.replace(destination)
+            sync_folder(destination.parent)
+
+
+def replace_folder(new: Path, destination: Path) -> None:
+    """Give a finished folder its name; one that had the name is removed."""
+    put_in_place(new, destination)
+    with writing(destination):
+        _remove(new)
+
+
+def share_file(path: Path, to: Path) -> None:
+    """Let a file that nobody will change have a second name; where the file system can't, a copy of it, durable."""
+    with writing(to):
+        to.unlink(missing_ok=True)
+        try:
+            to.hardlink_to(path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            copied = HashedFile(to)
+            with path.open("rb") as file:
+                while data := file.read(2**20):
+                    copied.write(data)
+            copied.seal()
+
+
+def _old(destination: Path) -> Path:
+    return destination.with_name(f".{destination.name}.old")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""Of Linux's fcntl.h and renameat2(2)."""
+
+
+@cache
+def _renameat2() -> Any:
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is not None:
+        call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    return call
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two paths exchange their names; whether the system and the file system can."""
+    call = _renameat2()
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))

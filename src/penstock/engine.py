@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from penstock.batch import Batch, Count
@@ -144,12 +145,15 @@ class Engine(ABC):
         resources: what it may use.
         passes: the figures of every pass it has finished.
         listener: who is told how they go.
+        keep_in: a folder of the job where the states of scans are kept, so that a job that was killed goes on in the
+            middle of one; None where nothing is kept.
         example: a rejected row of the pass that is under way or was last, in words; empty where there was none.
     """
 
     resources: Resources
     passes: list[Figures]
     listener: Listener = Silent()
+    keep_in: Path | None = None
     example: str = ""
 
     @abstractmethod

@@ -23,14 +23,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.batch import Batch, Count, add_counts
 from penstock.engine import Figures, Listener, Resources, Silent, Station, Task
 from penstock.errors import ResourceError
+from penstock.failing import without_failing
 from penstock.resources import give_back, held, keep_freed_memory, show_bytes
 from penstock.sink import Receipt, Writer
 from penstock.source import Chunk
@@ -46,11 +47,12 @@ _TELL_EVERY = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A finished chunk: its ledger and parts, and its statistics station by station."""
+    """A finished chunk: its ledger and parts, its statistics station by station, and the first row it rejected."""
 
     chunk: Chunk
     receipt: Receipt
     statistics: tuple[tuple[Statistic[Any], ...], ...]
+    rejected: Mapping[str, Any] | None = None
 
 
 @dataclass(eq=False)
@@ -71,6 +73,7 @@ class _Active:
     mapped: dict[int, tuple[Batch, ...]] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
     counts: tuple[Count, ...] = ()
+    rejected: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
@@ -106,7 +109,6 @@ class Executor:
         self._failure: BaseException | None = None
         self._in_flight = 0
         self._block = task.source.block_nbytes
-        self.first_rejected: dict[str, Any] | None = None
         self._mapped = 0  # the largest block that the steps have made so far [bytes]
         self._rows = 0
         self._bytes_done = 0
@@ -333,7 +335,7 @@ class Executor:
             active.read += 1
 
     def _map(self, active: _Active, number: int, batch: Batch) -> None:
-        results = tuple(_through(self._task.stations, batch)) or (batch,)
+        results = without_failing(lambda block: tuple(_through(self._task.stations, block)), batch) or (batch,)
         with self._lock:
             self._mapped = max(self._mapped, results[-1].nbytes)
             active.mapped[number] = results
@@ -349,8 +351,8 @@ class Executor:
                 active.writer = self._task.sink.open(active.chunk)
             active.writer.write(last)
         active.counts = add_counts(active.counts, last.counts)
-        if self.first_rejected is None and last.rejected is not None and last.rejected.num_rows:
-            self.first_rejected = last.rejected.slice(0, 1).to_pylist()[0]
+        if active.rejected is None and last.rejected is not None and last.rejected.num_rows:
+            active.rejected = last.rejected.slice(0, 1).to_pylist()[0]
         with self._lock:
             size = active.sizes.pop(active.taken)
             self._in_flight -= size
@@ -365,11 +367,11 @@ class Executor:
             if active.writer is None:
                 active.writer = self._task.sink.open(active.chunk)
             written = active.writer.finish()
-            receipt = Receipt(active.chunk.index, active.counts, written.parts, written.rejected)
+            receipt = replace(written, counts=active.counts)
         with self._lock:
             self._bytes_done += active.chunk.nbytes
             self._active.remove(active)
-            self._done[active.chunk.index] = Done(active.chunk, receipt, active.statistics)
+            self._done[active.chunk.index] = Done(active.chunk, receipt, active.statistics, active.rejected)
 
 
 def _through(stations: tuple[Station, ...], batch: Batch) -> Iterator[Batch]:

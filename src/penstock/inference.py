@@ -105,11 +105,13 @@ class Inferred:
         role: the role.
         kind: what the values are, whatever the role: what a target, weight or group of this column holds.
         reason: in words for a person.
+        written: how the texts are written that the values are read from, where that is not the plain way.
     """
 
     role: Role
     kind: Role
     reason: str
+    written: str = ""
 
 
 Rule = Callable[[ColumnSample], Inferred | None]
@@ -302,7 +304,8 @@ def _field(name: str, found: Inferred, asked: Role | None, is_text: bool) -> Fie
     role = asked or found.role
     reason = found.reason if asked in (None, found.role) else ""
     if role in ROLE_TYPES:
-        return Field(name, ROLE_TYPES[role], role, reason)
+        written = found.written if ROLE_TYPES[role] == ROLE_TYPES[found.kind] else ""
+        return Field(name, ROLE_TYPES[role], role, reason, written=written)
     kind = found.kind
     if role is Role.ignored:
         return Field(name, pa.string(), role, reason, values=kind)
@@ -312,7 +315,8 @@ def _field(name: str, found: Inferred, asked: Role | None, is_text: bool) -> Fie
         kind = Role.number
     if role is Role.group:
         kind = Role.category  # groups are only compared: as they are written
-    return Field(name, ROLE_TYPES[kind], role, reason, values=kind)
+    written = found.written if ROLE_TYPES[kind] == ROLE_TYPES[found.kind] else ""
+    return Field(name, ROLE_TYPES[kind], role, reason, values=kind, written=written)
 
 
 _ALTERNATIVE = {
@@ -324,7 +328,48 @@ _ALTERNATIVE = {
     Role.key: Role.category,
     Role.time: Role.category,
     Role.constant: Role.category,
+    Role.list: Role.category,
 }
+
+
+def notes_of(schema: Schema, inferred: Mapping[str, Inferred], roles: Mapping[str, Role]) -> list[Note]:
+    """What is said about the columns of a source: the roles that the user did not give, and how values are written.
+
+    Example:
+        >>> found = {"cost": Inferred(Role.number, Role.number, "numbers like 1,234.5", "1,234.5")}
+        >>> for note in notes_of(make_schema(("cost",), found, {}, text=frozenset()), found, {}):
+        ...     print(note)
+        role of 'cost': number (numbers like 1,234.5); to override: read: {roles: {cost: category}}
+        format of 'cost': 1,234.5 (new data are read in the same way); to override: read: {written: {cost: "1.234,5"}}
+    """
+    said = [role_note(field.name, inferred[field.name]) for field in schema if field.name not in roles]
+    for field in schema:
+        if field.written:
+            why = inferred[field.name].reason if field.name in roles else "new data are read in the same way"
+            other = _other_way(field.written)
+            override = (
+                f"written: {{{_quoted(field.name)}: {other}}}"
+                if other
+                else f"roles: {{{_quoted(field.name)}: category}}"
+            )
+            said.append(Note(f"format of {field.name!r}", field.written, why, f"read: {{{override}}}"))
+    return said
+
+
+def _other_way(written: str) -> str:
+    """What a way of writing is most easily taken for, quoted for a pipeline file; "" for nothing.
+
+    Example:
+        >>> _other_way("%d/%m/%Y"), _other_way("1.234,5 kg"), _other_way("time of day")
+        ('"%m/%d/%Y"', '"1,234.5 kg"', '')
+    """
+    day = re.match(r"%[dm][-/.]%[dm]", written)
+    if day:
+        first, mark, second = written[:2], written[2], written[3:5]
+        return f'"{second}{mark}{first}{written[5:]}"'
+    if re.search(r"1[.,]234|234,5", written):
+        return '"' + written.replace(" ...", "").translate(str.maketrans(",.", ".,")) + '"'
+    return ""
 
 
 def role_note(name: str, found: Inferred) -> Note:
@@ -335,8 +380,11 @@ def role_note(name: str, found: Inferred) -> Note:
         role of 'zip': integer (whole numbers in all 9 rows); to override: read: {roles: {zip: category}}
     """
     other = _ALTERNATIVE.get(found.role, Role.category)
-    quoted = name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else '"' + name.replace('"', '\\"') + '"'
-    return Note(f"role of {name!r}", found.role.value, found.reason, f"read: {{roles: {{{quoted}: {other}}}}}")
+    return Note(f"role of {name!r}", found.role.value, found.reason, f"read: {{roles: {{{_quoted(name)}: {other}}}}}")
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else '"' + name.replace('"', '\\"') + '"'
 
 
 def _kind(sample: ColumnSample) -> Role:

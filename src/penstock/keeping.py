@@ -60,6 +60,7 @@ class KeptSource(Source):
         self.schema = source.schema
         self.notes = source.notes
         self.reading = source.reading
+        self.origin = source.origin
 
     def chunks(self) -> Iterator[Chunk]:
         """The source's plan."""
@@ -105,6 +106,10 @@ class KeptSource(Source):
     def with_roles(self, roles: Mapping[str, Role]) -> Source:
         """The source with other roles, nothing kept."""
         return self._source.with_roles(roles)
+
+    def with_written(self, written: Mapping[str, str]) -> Source:
+        """The source with other ways of writing, nothing kept."""
+        return self._source.with_written(written)
 
     @property
     def planned_nbytes(self) -> int | None:

@@ -159,6 +159,12 @@ class Relation(ABC):
     """The name in a pipeline file."""
 
     @property
+    def by_row(self) -> bool:
+        """Whether what becomes of a row does not depend on other rows of its side: then files that come in later can
+        be taken by themselves."""
+        return False
+
+    @property
     def beside(self) -> Other | None:
         """The other side's data; None where there is none."""
         return None

@@ -22,7 +22,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from penstock.batch import REJECTED, Batch, Count
 from penstock.engine import Engine, Listener, Resources, Silent
-from penstock.errors import SchemaError
+from penstock.errors import SchemaError, UsageError
 from penstock.relation import Relation, Shape
 from penstock.relational_link import Link, copied
 from penstock.resources import resources
@@ -111,6 +111,7 @@ class RelatedSource(Source):
         definitions = [_definition(relation) for relation, _ in relations]
         others = [other.reading if other else "" for _, other in relations]
         self.reading = json.dumps([base.reading, definitions, others], default=str)
+        self.origin = base.origin
 
     def _shapes(self) -> Iterator[Shape]:
         schema = self.base.schema
@@ -146,6 +147,22 @@ class RelatedSource(Source):
         )
         return RelatedSource(self.base.with_roles(base), relations, chosen)
 
+    def with_written(self, written: Mapping[str, str]) -> Source:
+        """The same with other ways of writing for columns that come from files; what a relation makes is no text."""
+        base: dict[str, str] = {}
+        others: dict[int, dict[str, str]] = {}
+        for name, way in written.items():
+            place, column = self._origin(name)
+            if place < 0:
+                base[column] = way
+            elif column in self.shapes[place].others:
+                others.setdefault(place, {})[self.shapes[place].others[column]] = way
+        relations = tuple(
+            (relation, other.with_written(others[number]) if other and number in others else other)
+            for number, (relation, other) in enumerate(self.relations)
+        )
+        return RelatedSource(self.base.with_written(base), relations, self._chosen)
+
     def _origin(self, name: str) -> tuple[int, str]:
         """The relation that a column comes from, or -1 for the base, and its name there."""
         self.schema[name]
@@ -159,6 +176,19 @@ class RelatedSource(Source):
         """Of the files of the base, then of the other sides."""
         others = (other.fingerprints() for _, other in self.relations if other is not None)
         return (*self.base.fingerprints(), *(fingerprint for found in others for fingerprint in found))
+
+    def only(self, paths: Collection[str]) -> Source:
+        """The same of these files of the base alone, where no relation looks at other rows of it."""
+        looks = [relation.name for relation, _ in self.relations if not relation.by_row]
+        if looks:
+            raise UsageError(
+                "these data can't be taken file by file",
+                expected="relational work that looks at one row of them at a time: filter, map_columns, join",
+                got=", ".join(map(repr, looks)),
+                remedy="do the whole again with --restart, or that work before",
+            )
+        own = {fingerprint.path for fingerprint in self.base.fingerprints()}
+        return RelatedSource(self.base.only(own & set(paths)), self.relations, self._chosen)
 
     def laid_down(self, folder: Path, lent: Resources, listener: Listener) -> Source:
         """Run the relations, or find them run; what they lay down is in ``folder`` and has to stay there."""
@@ -333,6 +363,11 @@ class LaidSource(Source):
             same.schema = other.schema
             return same
         return other
+
+    def with_written(self, written: Mapping[str, str]) -> Source:
+        """The same rows where they are written so; else to be laid down again."""
+        other = self._of.with_written(written)
+        return self if other.schema == self.schema else other
 
     @property
     def planned_nbytes(self) -> int | None:

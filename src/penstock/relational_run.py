@@ -30,7 +30,7 @@ from penstock.relational_query import connected, run
 from penstock.relational_store import Store, StoredSource, new_array, open_array, ordered
 from penstock.relational_store import lay_down as write_arrow
 from penstock.resources import held
-from penstock.run import digest_of, inputs_of
+from penstock.run_identity import digest_of, inputs_of
 from penstock.schema import Field, Role, Schema
 from penstock.sink import Receipt, ledger
 from penstock.sinks.parts import PartsSink

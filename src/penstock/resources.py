@@ -98,6 +98,16 @@ def show_bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def size_to_ask(count: float) -> str:
+    """A size to type after ``--memory`` that is no less than this: in one word, rounded up to ten mebibytes.
+
+    Example:
+        >>> size_to_ask(1.04 * 2**30), parse_bytes(size_to_ask(1.04 * 2**30)) >= 1.04 * 2**30
+        ('1070MiB', True)
+    """
+    return f"{-(-int(count) // (10 * 2**20)) * 10}MiB"
+
+
 def resources(*, cores_asked: int | None = None, memory_asked: int | None = None) -> Resources:
     """What a job may use: as asked, or all cores and `DEFAULT_SHARE` of the free memory.
 

@@ -4,21 +4,20 @@ Beside the output ``out`` lies ``out.run``: ``run.json`` (the job's identity, it
 part), ``progress.jsonl`` (a line per finished chunk), ``parts/`` (not published yet) and ``rejected/``. A job that was
 killed goes on where it was by the same command: chunks with a receipt are not done again.
 
-States: *running*; *committing* once every part is durable and listed in ``run.json``; *committed* once the output has
-its name. A reader of ``out`` sees nothing before the rename and all of it after. What was there before, if a restart
-may replace it, stays until then, and lies in ``replaced`` while it changes places.
+States: *running*; *committing* once what is to be published is complete, durable and listed in ``run.json``;
+*committed* once the output has its name. A reader of ``out`` sees nothing before the rename and all of it after.
+
+An output may have several *generations*: the whole; then what came in later (``new``), or rejected rows put through
+again (``replay``). Each is a whole folder or file that takes the place of the one before at once; files that did not
+change are shared between them.
 """
 
 from __future__ import annotations
 
 import datetime
 import fcntl
-import hashlib
-import importlib.metadata
-import itertools
 import json
 import os
-import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,26 +25,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from penstock.durable import read_json, sha256, sync_folder, write_json, writing
+from penstock.batch import Count, add_counts
+from penstock.durable import put_in_place, read_json, restore, sync_folder, write_json, writing
 from penstock.engine import Resources
 from penstock.errors import RunError
-from penstock.resources import instruction_sets
+from penstock.run_identity import by_path, contents, difference, only_more, versions
 from penstock.sink import Receipt, ledger
-from penstock.source import Chunk, Fingerprint
+from penstock.source import Chunk, Note
 
-FORMAT = 1
-_LIBRARIES = ("penstock", "numpy", "pyarrow", "polars", "lightgbm", "scikit-learn")
-_OURS = ("progress.jsonl", "parts", "parts.done", "rejected", "work", "fitted", "merged", "relations")
-_HASHED_BYTES = 2**20
-
-
-def versions() -> dict[str, str]:
-    """What the bytes of a result depend on besides the job: libraries, Python, instruction sets."""
-    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    found["python"] = platform.python_version()
-    found["machine"] = platform.machine()
-    found["instruction sets"] = " ".join(instruction_sets())
-    return found
+FORMAT = 2
+_OURS = (
+    "progress.jsonl",
+    "parts",
+    "rejected",
+    "rejected.next",
+    "work",
+    "fitted",
+    "merged",
+    "relations",
+    "replay",
+    "scans",
+)
 
 
 class Run:
@@ -57,9 +57,15 @@ class Run:
         resources: what the job may use, to be recorded.
         restart: begin anew; what an earlier run published stays until the new output takes its place.
         replaceable: whether what is at ``destination`` may be replaced by a restart although no run made it.
+        new_only: take the inputs that no generation has had into a further one; where there are none, it is finished.
+        asked: what has to be known to do the job again, as JSON values; None where it can't be.
 
     Raises:
         RunError: another process has the run; another job made it; or the output is there and is not of a run.
+
+    Attributes:
+        only: the inputs of this generation, where they are not all that the job was given.
+        notes: what was decided about them.
     """
 
     def __init__(
@@ -70,13 +76,17 @@ class Run:
         *,
         restart: bool = False,
         replaceable: bool = False,
+        new_only: bool = False,
+        asked: Mapping[str, Any] | None = None,
     ) -> None:
         self.destination = destination
         self.folder = destination.with_name(destination.name + ".run")
         self.parts = self.folder / "parts"
         self.rejected = self.folder / "rejected"
-        self._replaced = self.folder / "replaced"
+        self.only: tuple[str, ...] | None = None
+        self.notes: tuple[Note, ...] = ()
         self._identity = json.loads(json.dumps(identity))
+        self._asked = None if asked is None else json.loads(json.dumps(asked))
         self._resources = resources
         self._receipts: dict[int, Receipt] = {}
         self._plan: dict[int, str] = {}  # chunks with a receipt of an earlier try
@@ -88,16 +98,34 @@ class Run:
             self._lock = (self.folder / "lock").open("w")
         try:
             self._acquire()
-            self._open(restart, replaceable)
+            self._open(restart, replaceable, new_only)
         except BaseException:
             self._lock.close()
             raise
+
+    @classmethod
+    def reopen(cls, destination: Path, resources: Resources) -> Run:
+        """A finished run, to do more with what it published.
+
+        Raises:
+            RunError: there is none, or it is not finished.
+        """
+        path = destination.with_name(destination.name + ".run") / "run.json"
+        document = read_json(path)
+        if document.get("state") == "running":
+            raise RunError(
+                "the run is not finished",
+                where=str(path.parent),
+                expected="one that published its output",
+                remedy="finish it first, by the command that began it",
+            )
+        return cls(destination, document.get("identity", {}), resources, asked=document.get("asked"))
 
     # ------------------------------------------------------------------ opening
 
     def _refuse_foreign_folder(self) -> None:
         there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
-        if there - {"lock", "run.json"} and "run.json" not in there and not (there & set(_OURS)):
+        if there - {"lock", "run.json", ".run.json.new"} and "run.json" not in there and not (there & set(_OURS)):
             raise RunError(
                 "the run's folder is there already, and holds something else",
                 where=str(self.folder),
@@ -118,56 +146,136 @@ class Run:
                 remedy="wait for it, or write elsewhere with --to",
             ) from error
 
-    def _open(self, restart: bool, replaceable: bool) -> None:
+    def _open(self, restart: bool, replaceable: bool, new_only: bool) -> None:
         path = self.folder / "run.json"
-        before: Mapping[str, Any] = read_json(path) if path.exists() else {"state": "none", "replaces": False}
-        published = before["state"] in ("committing", "committed") or before["replaces"]
-        with writing(self.destination):
-            if self._replaced.exists() and not self.destination.exists() and restart:
-                self._replaced.replace(self.destination)  # a replacement that was stopped half way
+        before: dict[str, Any] = read_json(path) if path.exists() else {"state": "none", "replaces": False}
+        restore(self.destination)
+        published = before["state"] in ("committing", "committed") or before["replaces"] or "published" in before
         if before["state"] == "none" or restart:
             self._begin(replaces=restart and (replaceable or published))
             return
-        changed = self._changes(before)
+        if before.get("format") != FORMAT:
+            raise RunError(
+                "this run was made by another version of Penstock",
+                where=str(self.folder),
+                expected=f"format {FORMAT}",
+                got=f"format {before.get('format')}",
+                remedy="finish it with that version, or begin anew with --restart",
+            )
         unfinished = before["state"] == "running"
-        if changed and unfinished and not (self.folder / "progress.jsonl").exists():
+        changed = self._changed(before, new_only)
+        if changed and unfinished and before["generation"] == 1 and not (self.folder / "progress.jsonl").exists():
             self._begin(replaces=before["replaces"])  # an earlier try ended before any of its work was done
             return
         if changed:
-            raise RunError(
-                "this output belongs to another job",
-                where=str(self.folder),
-                expected="the same " + ", ".join(changed) + " as before",
-                got="\n            ".join(self._difference(before, key) for key in changed),
-                remedy="write elsewhere with --to, or begin anew with --restart",
-            )
-        self._document = dict(before)
-        self._read_progress(whole_parts=unfinished)
-        if self.committed:
-            self._refuse_altered_output()
+            self._refuse_change(before, changed)
+        self._document = before
+        if before["state"] == "committing":
+            self._publish()
+        if unfinished:
+            self._read_progress()
+            self._limit(before["current"], new_only)
+            return
+        self._refuse_altered_output()
+        if new_only:
+            self._begin_new()
+
+    def _changed(self, before: Mapping[str, Any], new_only: bool) -> list[str]:
+        """What is another than before; of inputs, where only new ones are wanted, those that were there before."""
+        identity, now = before["identity"], self._identity
+        changed = [key for key in sorted({*identity, *now}) if identity.get(key) != now.get(key)]
+        if "inputs" in changed:
+            was, found = (by_path(one["inputs"]) for one in (identity, now))
+            if new_only:
+                same = all(found[path] == was[path] for path in found if path in was)
+            else:
+                same = before["generation"] > 1 and was == found
+            if same:
+                changed.remove("inputs")
+        if before["state"] == "running" and before.get("versions") != versions():
+            changed.append("versions")  # the chunks to come would not be of the same making as those that are there
+        return changed
+
+    def _refuse_change(self, before: Mapping[str, Any], changed: list[str]) -> None:
+        pairs = {key: (before["identity"].get(key), self._identity.get(key)) for key in changed}
+        if "versions" in pairs:
+            pairs["versions"] = (before["versions"], versions())
+        remedy = "write elsewhere with --to, or begin anew with --restart"
+        if changed == ["inputs"] and only_more(*pairs["inputs"]):
+            remedy = "take the files that came in since with --new-only, or begin anew with --restart"
+        raise RunError(
+            "this output belongs to another job",
+            where=str(self.folder),
+            expected="the same " + ", ".join(changed) + " as before",
+            got="\n            ".join(difference(key, *pair) for key, pair in pairs.items()),
+            remedy=remedy,
+        )
 
     def _begin(self, *, replaces: bool) -> None:
         """Write a new ``run.json``; there is always one, whenever the process is killed, and never an old progress."""
         if not replaces:
             self._refuse_foreign_output()
-        document = {
-            "format": FORMAT,
-            "state": "running",
-            "started": _now(),
-            "replaces": replaces,
-            "identity": self._identity,
-            "versions": versions(),
-            "argv": sys.argv,
-            "resources": {"cores": self._resources.cores, "memory": self._resources.memory},
-        }
+        document = {"format": FORMAT, "generation": 1, "kind": "whole", "current": None, "generations": []}
+        self._start({**document, "replaces": replaces, "identity": self._identity})
         with writing(self.folder):
-            (self.folder / "progress.jsonl").unlink(missing_ok=True)
-            sync_folder(self.folder)
-            self._document = document
-            write_json(self.folder / "run.json", document)
             for path in self.folder.iterdir():
                 if path.name in _OURS or path.stem in _OURS:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _start(self, document: Mapping[str, Any]) -> None:
+        with writing(self.folder):
+            (self.folder / "progress.jsonl").unlink(missing_ok=True)
+            sync_folder(self.folder)
+            self._document = dict(document)
+            self._put(
+                state="running",
+                started=_now(),
+                asked=self._asked,
+                argv=sys.argv,
+                versions=versions(),
+                resources={"cores": self._resources.cores, "memory": self._resources.memory},
+            )
+
+    def _begin_new(self) -> None:
+        """A further generation of what came in since; none where nothing did."""
+        had = self._document["identity"]["inputs"]
+        known = by_path(had)
+        fresh = [one for one in self._identity["inputs"] if one["path"] not in known]
+        gone = len(known) - len({one["path"] for one in self._identity["inputs"]} & set(known))
+        text = f"{len(fresh):,} files that were not there before, {len(known):,} that the output has already"
+        self.notes = (Note("new files", text, f"{gone:,} of those are no longer there" if gone else ""),)
+        if not fresh:
+            return
+        self.begin_generation("new", fresh)
+        self._limit(fresh, new_only=True)
+
+    def begin_generation(self, kind: str, inputs: list[dict[str, Any]] | None) -> None:
+        """Begin a further generation of a finished output: what it had stays, until this one takes its place.
+
+        Args:
+            kind: what it adds, "new" or "replay".
+            inputs: what it reads that no other has had; None for nothing of that kind.
+        """
+        identity = dict(self._document["identity"])
+        identity["inputs"] = [*identity["inputs"], *(inputs or [])]
+        number = self._document["generation"] + 1
+        self._start({**self._document, "generation": number, "kind": kind, "current": inputs, "identity": identity})
+        with writing(self.folder):
+            for path in (self.parts, self.folder / "replay", self.folder / "rejected.next"):
+                if path.exists():
+                    shutil.rmtree(path)
+        self._receipts, self._plan, self._begun = {}, {}, {}
+
+    def _limit(self, inputs: list[dict[str, Any]] | None, new_only: bool) -> None:
+        """Keep to the inputs that the generation under way began with."""
+        now = [one["path"] for one in self._identity["inputs"]]
+        began = [one["path"] for one in (self._document["identity"]["inputs"] if inputs is None else inputs)]
+        if began != now:
+            self.only = tuple(began)
+        late = len(set(now) - {one["path"] for one in self._document["identity"]["inputs"]})
+        if late and new_only:
+            text = f"{late:,} more came in since the generation under way began"
+            self.notes = (*self.notes, Note("new files", text, "it is finished first", "the same command once more"))
 
     def _refuse_foreign_output(self) -> None:
         there = self.destination
@@ -179,28 +287,7 @@ class Run:
                 remedy="write elsewhere with --to, or remove it yourself",
             )
 
-    def _changes(self, before: Mapping[str, Any]) -> list[str]:
-        identity = before.get("identity", {})
-        changed = [key for key in sorted({*identity, *self._identity}) if identity.get(key) != self._identity.get(key)]
-        if before["state"] == "running" and before.get("versions") != versions():
-            changed.append("versions")  # the chunks to come would not be of the same making as those that are there
-        return changed
-
-    def _difference(self, before: Mapping[str, Any], key: str) -> str:
-        if key == "versions":
-            old, new = before.get(key, {}), versions()
-            return ", ".join(f"{n} {old.get(n)} before, {new[n]} now" for n in new if old.get(n) != new[n])
-        was, now = before.get("identity", {}).get(key), self._identity.get(key)
-        if key in ("inputs", "test"):
-            first, second = ({item["path"]: item for item in items or []} for items in (was, now))
-            names = [path for path in sorted({*first, *second}) if first.get(path) != second.get(path)]
-            return f"{key} that differ: " + ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        if isinstance(was, str) and isinstance(now, str):
-            pairs = itertools.zip_longest(was.splitlines(), now.splitlines(), fillvalue="")
-            was, now = next((pair for pair in pairs if pair[0] != pair[1]), (was, now))
-        return f"{key}: {_short(was)} before, {_short(now)} now"
-
-    def _read_progress(self, *, whole_parts: bool) -> None:
+    def _read_progress(self) -> None:
         """Take in the receipts; the torn line of a killed process is cut off, and its chunk done again."""
         path = self.folder / "progress.jsonl"
         if not path.exists():
@@ -213,13 +300,13 @@ class Run:
         for line in whole.splitlines():
             entry = json.loads(line)
             receipt = Receipt.from_json(entry["receipt"])
-            if not whole_parts or all(_size(self.parts / part.name) == part.nbytes for part in receipt.parts):
+            if all(_size(self.parts / part.name) == part.nbytes for part in receipt.parts):
                 self._plan[receipt.chunk] = entry["chunk"]
                 self._receipts[receipt.chunk] = receipt
 
     def _refuse_altered_output(self) -> None:
-        recorded = self._document.get("published", {})
-        found = _contents(self.destination)
+        recorded = self._document["published"]
+        found = contents(self.destination)
         if recorded != found:
             gone = [name for name in recorded if name not in found]
             raise RunError(
@@ -238,9 +325,14 @@ class Run:
         return bool(self._document["state"] == "committed")
 
     @property
-    def committing(self) -> bool:
-        """Whether a try was stopped in the middle of its commit."""
-        return bool(self._document["state"] == "committing")
+    def generation(self) -> int:
+        """Which generation of the output is under way, or was last; from 1."""
+        return int(self._document["generation"])
+
+    @property
+    def prefix(self) -> str:
+        """What names of parts begin with: those of later generations come after all that are there."""
+        return "part-" if self.generation == 1 else f"part-g{self.generation:04d}-"
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -284,42 +376,118 @@ class Run:
 
     # ------------------------------------------------------------------ the end
 
-    def commit(self, publish: Callable[[], None], summary: Mapping[str, Any]) -> None:
-        """Publish, all at once: ``publish`` gives the parts their place by one rename.
+    def commit(self, assemble: Callable[[], Path], summary: Mapping[str, Any]) -> None:
+        """Publish, all at once.
 
-        A crash at any point is finished by the same command: as long as ``parts``, or the file that they were merged
-        into, is there, the output is not yet; what is to be published is what ``run.json`` lists.
+        Args:
+            assemble: makes what is to be published, complete and durable, in the run's folder, and gives its path;
+                what is published already has to be in it.
+            summary: what is told about the run, as JSON values.
+
+        A crash at any point is finished by the same command.
 
         Raises:
             RunError: a part is gone, or something else has taken the output's place meanwhile.
         """
-        if not self.committing:
-            self._put(
-                state="committing",
-                ledger=[count.to_json() for count in ledger(self.receipts)],
-                parts=[part.to_json() for receipt in self.receipts for part in receipt.parts],
-                rejected=[receipt.rejected.to_json() for receipt in self.receipts if receipt.rejected],
-                summary=summary,
-            )
-        done = self.folder / "parts.done"
-        with writing(self.destination):
-            if self.parts.exists():
-                self._refuse_lost_parts()
-            if self.parts.exists() or any(self.folder.glob("merged.*")):
-                self._make_room()
-                publish()
-            for path in (done, self._replaced):
-                if path.exists():
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-        self._put(state="committed", finished=_now(), published=_contents(self.destination))
+        own = [part.to_json() for receipt in self.receipts for part in receipt.parts]
+        self._refuse_lost_parts(own)
+        counts = ledger(self.receipts)
+        files: dict[str, int] = dict(self._document.get("files", {})) if self.generation > 1 else {}
+        for receipt in self.receipts:
+            for path, rows in receipt.files.items():
+                files[path] = files.get(path, 0) + rows
+        rejected = [receipt.rejected.to_json() for receipt in self.receipts if receipt.rejected]
+        if self.generation > 1:
+            before = self._document
+            own = [*before["parts"], *own]
+            counts = add_counts(map(Count.from_json, before["ledger"]), counts)
+            rejected = [*before["rejected"], *rejected]
+        self.commit_as(assemble(), ledger=counts, parts=own, rejected=rejected, files=files, summary=summary)
 
-    def _refuse_lost_parts(self) -> None:
-        lost = [part["name"] for part in self._document["parts"] if _size(self.parts / part["name"]) != part["nbytes"]]
+    def commit_as(
+        self,
+        ready: Path,
+        *,
+        ledger: Iterable[Count],
+        parts: list[dict[str, Any]],
+        rejected: list[dict[str, Any]],
+        files: Mapping[str, int],
+        summary: Mapping[str, Any],
+        **changed: Any,
+    ) -> None:
+        """Publish what is complete and durable at ``ready``, in the run's folder, as these parts; see `commit`.
+
+        Args:
+            ready: the folder or file.
+            ledger: of all generations.
+            parts: of all generations.
+            rejected: the files of the rows rejected by now; a folder ``rejected.next`` takes the place of ``rejected``.
+            files: how many rows each input has.
+            summary: what is told about the run.
+            changed: what else of ``run.json`` is another from now on.
+        """
+        counts = [count.to_json() for count in ledger]
+        self._document |= changed
+        generation = {key: self._document[key] for key in ("generation", "kind", "started", "current", "versions")}
+        self._put(
+            state="committing",
+            ready={"name": ready.name, "inode": ready.stat().st_ino},
+            ledger=counts,
+            parts=parts,
+            rejected=rejected,
+            files=dict(files),
+            summary=summary,
+            published=contents(ready, self.destination.name),
+            generations=[*self._document["generations"], {**generation, "parts": len(parts), "summary": summary}],
+        )
+        self._publish()
+
+    def _publish(self) -> None:
+        """Give what is ready its name, if it has not got it yet."""
+        ready = self.folder / self._document["ready"]["name"]
+        if not self._in_place(ready):
+            if not ready.exists() or contents(ready, self.destination.name) != self._document["published"]:
+                self._refuse_lost()
+            self._make_room()
+            put_in_place(ready, self.destination)
+        with writing(self.folder):
+            for path in {ready, self.parts}:
+                if path.exists():  # the generation before, or the parts of a file
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            following = self.folder / "rejected.next"
+            if following.exists():
+                shutil.rmtree(self.rejected, ignore_errors=True)
+                following.replace(self.rejected)
+            sync_folder(self.folder)
+        self._put(state="committed", finished=_now(), ready=None)
+
+    def _in_place(self, ready: Path) -> bool:
+        """Whether what is ready has its name already: told by its inode, since a generation may look like the one
+        before; where the folder was copied elsewhere meanwhile, by its contents."""
+        there = self.destination
+        if not there.exists():
+            return False
+        if there.stat().st_ino == self._document["ready"]["inode"]:
+            return True
+        published = self._document["published"]
+        complete = ready.exists() and contents(ready, there.name) == published
+        return not complete and contents(there) == published
+
+    def _refuse_lost(self) -> None:
+        raise RunError(
+            "what was to be published is gone or altered, so nothing is",
+            where=str(self.folder),
+            expected=f"{self._document['ready']['name']!r}, as it was when it was complete",
+            remedy="begin anew with --restart",
+        )
+
+    def _refuse_lost_parts(self, parts: list[dict[str, Any]]) -> None:
+        lost = [part["name"] for part in parts if _size(self.parts / part["name"]) != part["nbytes"]]
         if lost:
             raise RunError(
                 "finished parts are gone, so nothing is published",
                 where=str(self.parts),
-                expected=f"all {len(self._document['parts'])} parts of the run",
+                expected=f"all {len(parts)} parts of the run",
                 got=f"{len(lost)} gone or cut short: " + ", ".join(lost[:5]),
                 remedy="begin anew with --restart",
             )
@@ -328,9 +496,7 @@ class Run:
         there = self.destination
         if there.is_dir() and not any(there.iterdir()):
             there.rmdir()
-        elif there.exists() and self._document["replaces"] and not self._replaced.exists():
-            there.replace(self._replaced)
-        elif there.exists() and not self._document["replaces"]:
+        elif there.exists() and not self._document["replaces"] and self.generation == 1:
             self._refuse_foreign_output()
 
     def _put(self, **values: Any) -> None:
@@ -348,28 +514,6 @@ class Run:
         self.close()
 
 
-def inputs_of(fingerprints: Iterable[Fingerprint]) -> list[dict[str, Any]]:
-    """Inputs as they count for a job's identity: by content, not by time of change."""
-    return [{"path": f.path, "size": f.size, "digest": f.digest} for f in fingerprints]
-
-
-def digest_of(value: Any) -> str:
-    """A short hash of JSON values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _contents(path: Path) -> dict[str, str]:
-    """What was published, by file: the size, and of a small file the hash."""
-    if path.is_file():
-        return {path.name: _described(path)}
-    return {p.relative_to(path).as_posix(): _described(p) for p in sorted(path.rglob("*")) if p.is_file()}
-
-
-def _described(path: Path) -> str:
-    size = path.stat().st_size
-    return f"{size} bytes" + (f", SHA-256 {sha256(path)}" if size <= _HASHED_BYTES else "")
-
-
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
@@ -379,8 +523,3 @@ def _size(path: Path) -> int | None:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -90,6 +90,8 @@ class Field:
         values: what the values are, where ``role`` only says what they are used for (a target of categories).
         width: how long the vectors of a column of vectors are; None elsewhere.
         parts: what each place of such a vector stands for, where that is known ("word=free"); for people.
+        written: how its values were written in the text they were read from, where that is not the plain way: numbers
+            as ``1,234.5 kg``, times as ``%d/%m/%Y``, lists as ``a;b``. New data are read in the same way.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Field:
     values: Role | None = None
     width: int | None = None
     parts: tuple[str, ...] | None = None
+    written: str = ""
 
     @property
     def kind(self) -> Role:
@@ -119,6 +122,8 @@ class Field:
             out["width"] = self.width
         if self.parts is not None:
             out["parts"] = list(self.parts)
+        if self.written:
+            out["written"] = self.written
         return out
 
     @classmethod
@@ -135,6 +140,7 @@ class Field:
             values=None if kind is None else Role(kind),
             width=None if width is None else int(width),
             parts=None if parts is None else tuple(str(part) for part in parts),
+            written=str(value.get("written", "")),
         )
 
 

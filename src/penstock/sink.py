@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.batch import Batch, Count, add_counts
@@ -32,12 +32,21 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one chunk: the ledger of its rows, and the files that hold them."""
+    """What became of one chunk: the ledger of its rows, and the files that hold them.
+
+    Attributes:
+        chunk: its place in the plan.
+        counts: the ledger.
+        parts: the files of its rows.
+        rejected: the file of those rejected.
+        files: how many rows of which file were read for it, where that is known.
+    """
 
     chunk: int
     counts: tuple[Count, ...] = ()
     parts: tuple[Part, ...] = ()
     rejected: Part | None = None
+    files: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -46,6 +55,7 @@ class Receipt:
             "counts": [count.to_json() for count in self.counts],
             "parts": [part.to_json() for part in self.parts],
             "rejected": self.rejected.to_json() if self.rejected else None,
+            "files": dict(self.files),
         }
 
     @classmethod
@@ -56,6 +66,7 @@ class Receipt:
             tuple(Count.from_json(count) for count in value["counts"]),
             tuple(Part.from_json(part) for part in value["parts"]),
             Part.from_json(value["rejected"]) if value["rejected"] else None,
+            {str(path): int(rows) for path, rows in value.get("files", {}).items()},
         )
 
 

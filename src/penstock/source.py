@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.batch import Batch
+from penstock.errors import UsageError
 from penstock.schema import Role, Schema
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class ReadOptions:
         delimiter: of text files, one character.
         missing: the texts that mean "no value".
         roles: roles by column, over what is inferred.
+        written: how columns of text write their values, by column, over what is inferred: "1.234,5" (the number
+            1234.5 as the column would write it), "%d/%m/%Y", "iso", "epoch seconds", "time of day", "a;b" for lists;
+            "" for the plain way.
         sample_rows: rows that types and roles are inferred from.
     """
 
@@ -42,7 +46,37 @@ class ReadOptions:
     delimiter: str | None = None
     missing: tuple[str, ...] | None = None
     roles: Mapping[str, Role] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
     sample_rows: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a source was opened from: enough to open it again.
+
+    Attributes:
+        items: absolute paths, globs, addresses or a query.
+        options: how they are read.
+    """
+
+    items: tuple[str, ...]
+    options: ReadOptions
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        options = {item.name: getattr(self.options, item.name) for item in fields(self.options)}
+        options["roles"] = {name: role.value for name, role in self.options.roles.items()}
+        options["written"] = dict(self.options.written)
+        return {"items": list(self.items), "options": options}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Origin:
+        """From what `to_json` gave."""
+        options = dict(value["options"])
+        for name in ("columns", "missing"):
+            options[name] = None if options[name] is None else tuple(options[name])
+        options["roles"] = {name: Role(role) for name, role in options["roles"].items()}
+        return cls(tuple(value["items"]), ReadOptions(**options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +171,8 @@ class Source(ABC):
     """What was inferred about it."""
     reading: str = ""
     """How it is read, the schema apart: the same files read in the same way give the same rows."""
+    origin: Origin | None = None
+    """What it was opened from; None for what can't be opened again, as a table in memory."""
 
     @abstractmethod
     def chunks(self) -> Iterator[Chunk]:
@@ -156,6 +192,42 @@ class Source(ABC):
     @abstractmethod
     def with_roles(self, roles: Mapping[str, Role]) -> Source:
         """The same data with other roles for some columns."""
+
+    def only(self, paths: Collection[str]) -> Source:
+        """The same columns, of the files under these paths alone (see `fingerprints`): its plan is that of a source of
+        those files, and nothing of the others is read.
+
+        Raises:
+            UsageError: it can't be read in parts.
+            SourceError: a file is not there.
+        """
+        raise UsageError(
+            "these data can't be taken file by file",
+            expected="files, or objects of a store",
+            got=type(self).__name__,
+            remedy="write them as files, one for each delivery",
+        )
+
+    def with_written(self, written: Mapping[str, str]) -> Source:
+        """The same data with other ways of writing for some columns of text: "" is the plain one. Sources whose values
+        are no texts give themselves.
+
+        Raises:
+            UsageError: one is no way of writing.
+            SchemaError: one is for a column that is not there.
+        """
+        return self
+
+    def like(self, schema: Schema) -> Source:
+        """The same data as they were read by an earlier schema: the columns that are in both with its roles, and their
+        values written as they were then.
+
+        Numbers that were plain then are plain now, lest 12% be taken for 0.12; times of another format are times.
+        """
+        there = [field for field in schema if field.name in self.schema]
+        ways = {field.name: field.written for field in there if field.written or field.kind.is_numeric}
+        source = self.with_written(ways) if ways else self
+        return source.with_roles({field.name: field.kind for field in there})
 
     @property
     def nbytes(self) -> int:

@@ -355,14 +355,21 @@ def crash(monkeypatch: pytest.MonkeyPatch, target: str, before: bool = True) -> 
 
 @pytest.mark.parametrize("name", ["out", "out.csv"])
 @pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("where", ["penstock.sinks.parts.PartsSink.assemble", "penstock.run.put_in_place"])
 def test_a_crash_in_the_commit_is_finished_by_the_same_command(
-    fitted: ps.FittedPipeline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, before: bool
+    fitted: ps.FittedPipeline,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    before: bool,
+    where: str,
 ) -> None:
     clean = tmp_path / "clean"
     clean.mkdir()
     fitted.predict(data, to=clean / name)
     with monkeypatch.context() as patch:
-        crash(patch, "penstock.sinks.parts.PartsSink.commit", before)
+        crash(patch, where, before)
         with pytest.raises(KeyboardInterrupt):
             fitted.predict(data, to=tmp_path / name)
     done = fitted.predict(data, to=tmp_path / name)
@@ -375,11 +382,11 @@ def test_a_lost_part_is_never_published_as_though_it_were_there(
     fitted: ps.FittedPipeline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        crash(patch, "penstock.sinks.parts.PartsSink.commit")
+        crash(patch, "penstock.run.put_in_place")
         with pytest.raises(KeyboardInterrupt):
             fitted.predict(data, to=tmp_path / "out")
     next((tmp_path / "out.run" / "parts").iterdir()).unlink()
-    with pytest.raises(RunError, match="finished parts are gone"):
+    with pytest.raises(RunError, match="what was to be published is gone"):
         fitted.predict(data, to=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert fitted.predict(data, to=tmp_path / "out", restart=True).rows == 2_400
@@ -389,12 +396,12 @@ def test_a_restart_that_is_killed_at_its_beginning_does_not_lock_the_output(
     fitted: ps.FittedPipeline, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted.predict(data, to=tmp_path / "out")
-    for name in ("penstock.run.write_json", "penstock.sinks.parts.PartsSink.commit"):
+    for name in ("penstock.run.write_json", "penstock.sinks.parts.PartsSink.assemble", "penstock.run.put_in_place"):
         with monkeypatch.context() as patch:
             crash(patch, name)
             with pytest.raises(KeyboardInterrupt):
                 fitted.predict(data, to=tmp_path / "out", restart=True)
-        assert (tmp_path / "out").exists() or (tmp_path / "out.run" / "replaced").exists()
+        assert (tmp_path / "out").exists()
     assert fitted.predict(data, to=tmp_path / "out", restart=True).rows == 2_400
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from penstock.model import Target
 from penstock.models.boosted import BoostedTrees, FittedBoostedTrees
 from penstock.models.boosted_recipe import memory_needed, models_at_once, plan
 from penstock.models.splits import fold_of, validation_mask
-from penstock.resources import held
+from penstock.resources import held, parse_bytes
 from penstock.schema import Field, Role, Schema
 from penstock.testing.models import check_refusals
 from penstock.testing.steps import batch_of, fit_step, run_step
@@ -248,6 +249,9 @@ def test_what_does_not_fit_is_refused_with_the_rows_that_would() -> None:
         BoostedTrees().train(data)
     fits = int(refused.value.remedy.split()[1])
     assert BoostedTrees().memory_needed(fits, schema, YES_NO) <= 2**28
+    asked = re.search(r"--memory (\S+) on all rows", refused.value.remedy)  # as it can be typed
+    assert asked is not None
+    assert parse_bytes(asked[1]) >= data.resources.memory - 2**28 + BoostedTrees().memory_needed(10**9, schema, YES_NO)
     assert BoostedTrees().memory_needed(int(fits * 1.2), schema, YES_NO) > 0.95 * 2**28
 
 

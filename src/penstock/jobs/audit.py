@@ -13,7 +13,8 @@ from penstock.config_words import summary_of
 from penstock.engine import Engine, Station, Task, Transform
 from penstock.jobs.publish import absolute, publish
 from penstock.pipeline import FittedSteps
-from penstock.run import Run, digest_of, inputs_of
+from penstock.run import Run
+from penstock.run_identity import inputs_of, reading_of
 from penstock.sinks.parts import format_of
 from penstock.source import Source
 from penstock.step import FittedStep
@@ -87,7 +88,7 @@ def _run(source: Source, config: PipelineConfig, *, engine: Engine, to: Path, re
     identity = {
         "command": "audit",
         "config": dump_config(config),
-        "reading": digest_of([source.reading, source.schema.to_json()]),
+        "reading": reading_of(source),
         "inputs": inputs_of(source.fingerprints()),
     }
     return Run(to, identity, engine.resources, restart=restart)

@@ -20,7 +20,7 @@ from penstock.keeping import KeptSource
 from penstock.materialize import lay_down
 from penstock.model import Model, Target, TaskName
 from penstock.pipeline import FittedSteps
-from penstock.resources import held, show_bytes
+from penstock.resources import held, show_bytes, size_to_ask
 from penstock.schema import Schema
 from penstock.sink import Receipt
 from penstock.source import Note, Source
@@ -213,7 +213,8 @@ class Learning:
             where="--memory",
             expected=f"{show_bytes(need)} for {rows:,} rows of {len(features)} features, beyond what the process holds",
             got=show_bytes(self.free),
-            remedy=f"{show_bytes(need - self.free)} more of --memory, or --max-rows {fits} to learn from a sample",
+            remedy=f"--memory {size_to_ask(self.engine.resources.memory + need - self.free)},"
+            f" or --max-rows {fits} to learn from a sample",
         )
 
 

@@ -19,10 +19,11 @@ from penstock.engine import Engine, Resources, Transform
 from penstock.errors import SchemaError, UsageError
 from penstock.fusion import Chain
 from penstock.jobs.contributions import Contributions, names_of, refuse_taken
-from penstock.jobs.publish import absolute, publish, summary_of
+from penstock.jobs.publish import absolute, asked_of, limited, publish, summary_of
 from penstock.model import PREDICTION, Target
 from penstock.relational import related
-from penstock.run import Run, digest_of, inputs_of
+from penstock.run import Run
+from penstock.run_identity import digest_of, inputs_of, reading_of
 from penstock.schema import Field, Role, Schema
 from penstock.sinks.parts import format_of
 from penstock.source import Source
@@ -140,6 +141,28 @@ def require(schema: Schema, names: Sequence[str], why: str) -> None:
         )
 
 
+def digest_of_model(saved: Saved) -> str:
+    """What tells a fitted pipeline from others: what it was fitted on, and how well it did."""
+    return digest_of([saved.steps.incoming.to_json(), saved.facts])
+
+
+def prediction_of(source: Source, saved: Saved, *, keep: Sequence[str], explain: bool) -> tuple[Predictor, Schema]:
+    """What the rows of a source go through, and the columns that come out.
+
+    Raises:
+        SchemaError: the data lacks a column.
+        UsageError: the artifact has no model; a column to keep would be doubled.
+    """
+    predicts = predictor(saved, source, {name: name for name in keep}, None)
+    schema = source.schema.select(keep).put(*predicts.target.prediction_fields)
+    if explain:
+        told = Contributions.of(saved)
+        refuse_taken(source.schema, told.columns, keep)
+        predicts = replace(predicts, explain=told)
+        schema = schema.put(*(Field(name, pa.float64(), Role.number) for name in names_of(told.columns)))
+    return predicts, schema
+
+
 def predict(
     source: Source,
     saved: Saved,
@@ -150,8 +173,22 @@ def predict(
     max_rejected: float | None,
     restart: bool = False,
     explain: bool = False,
+    new_only: bool = False,
+    model: Path | None = None,
 ) -> Summary:
     """Predict every row of a source, read with the roles of the training, into ``to``.
+
+    Args:
+        source: the rows.
+        saved: the fitted pipeline.
+        to: a folder or a file.
+        keep: columns to write beside the predictions.
+        engine: what reads and maps.
+        max_rejected: the share of rows above which nothing is published.
+        restart: whether what an earlier run made may be replaced.
+        explain: whether what moved each prediction is written.
+        new_only: take the files that came in since into a further generation of the output.
+        model: where the fitted pipeline is saved, for doing the same again.
 
     Raises:
         SchemaError: the data lacks a column.
@@ -161,22 +198,27 @@ def predict(
     began = time.monotonic()
     format_of(absolute(to))
     source = related(source, saved.config.data, saved.steps.incoming)
-    predicts = predictor(saved, source, {name: name for name in keep}, None)
-    schema = source.schema.select(keep).put(*predicts.target.prediction_fields)
-    if explain:
-        told = Contributions.of(saved)
-        refuse_taken(source.schema, told.columns, keep)
-        predicts = replace(predicts, explain=told)
-        schema = schema.put(*(Field(name, pa.float64(), Role.number) for name in names_of(told.columns)))
+    predicts, schema = prediction_of(source, saved, keep=keep, explain=explain)
     identity = {
         "command": "predict",
         **({"explain": True} if explain else {}),
-        "model": digest_of([saved.steps.incoming.to_json(), saved.facts]),
+        "model": digest_of_model(saved),
         "keep": list(keep),
-        "reading": digest_of([source.reading, source.schema.to_json()]),
+        "reading": reading_of(source),
         "inputs": inputs_of(source.fingerprints()),
     }
-    with Run(absolute(to), identity, engine.resources, restart=restart) as run:
+    if new_only:
+        source.only(())  # what can't be taken file by file is refused before anything is begun
+    asked = asked_of(
+        "predict",
+        source,
+        model=None if model is None else str(model),
+        keep=list(keep),
+        explain=explain,
+        max_rejected=max_rejected,
+    )
+    with Run(absolute(to), identity, engine.resources, restart=restart, new_only=new_only, asked=asked) as run:
+        source = limited(run, source, engine.listener)
         if run.committed:
             return summary_of(run, "predict", 0.0, already=True)
         relations = run.folder / "relations"

@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from penstock.batch import Count
-from penstock.engine import Engine, Station, Task, Transform, check_rejected
+from penstock.engine import Engine, Listener, Station, Task, Transform, check_rejected
 from penstock.run import Run
 from penstock.schema import Schema
 from penstock.sink import ledger
@@ -40,22 +41,43 @@ def publish(
     """
     destination = run.destination
     sink = PartsSink(
-        run.parts, run.rejected, destination, schema, format_of(destination), single=bool(destination.suffix)
+        run.parts,
+        run.rejected,
+        destination,
+        schema,
+        format_of(destination),
+        single=bool(destination.suffix),
+        prefix=run.prefix,
+        places=True,
     )
     resumed = run.done_before
-    if not run.committing:
-        task = Task(command, source, tuple(columns), (Station(transform),), sink)
-        bounded = replace(task, max_rejected=max_rejected)
-        for receipt in engine.map(task, run.remaining(source.chunks())):
-            run.record(receipt)
-            check_rejected(
-                bounded, ledger(run.receipts), early=True, example=engine.example
-            )  # of this try and of those before it
-        check_rejected(bounded, ledger(run.receipts), early=False, example=engine.example)
+    task = Task(command, source, tuple(columns), (Station(transform),), sink)
+    bounded = replace(task, max_rejected=max_rejected)
+    for receipt in engine.map(task, run.remaining(source.chunks())):
+        run.record(receipt)
+        check_rejected(
+            bounded, ledger(run.receipts), early=True, example=engine.example
+        )  # of this try and of those before it
+    check_rejected(bounded, ledger(run.receipts), early=False, example=engine.example)
     passes = [figures.to_json() for figures in engine.passes]
     took = round(time.monotonic() - began, 3)
-    run.commit(lambda: sink.commit(run.receipts), {"command": command, "seconds": took, "passes": passes})
+    beside = None if run.generation == 1 else list(run.document["published"])
+    run.commit(
+        lambda: sink.assemble(run.receipts, beside=beside), {"command": command, "seconds": took, "passes": passes}
+    )
     return summary_of(run, command, time.monotonic() - began, resumed=resumed)
+
+
+def limited(run: Run, source: Source, listener: Listener) -> Source:
+    """The source of what the run's generation is to read, and what the run has to say of it."""
+    for note in run.notes:
+        listener.said(note)
+    return source if run.only is None else source.only(run.only)
+
+
+def asked_of(command: str, source: Source, **more: Any) -> dict[str, Any] | None:
+    """What has to be known to do a job again; None where its data can't be opened again."""
+    return None if source.origin is None else {"command": command, "data": source.origin.to_json(), **more}
 
 
 def summary_of(run: Run, command: str, seconds: float, *, resumed: int = 0, already: bool = False) -> Summary:

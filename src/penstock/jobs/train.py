@@ -13,7 +13,7 @@ from typing import Any
 from penstock import artifact
 from penstock.artifact import Saved
 from penstock.config import PipelineConfig, dump_config
-from penstock.durable import replace_folder
+from penstock.durable import writing
 from penstock.engine import Engine, Listener, Transform
 from penstock.errors import DataError, MissingExtra, ResourceError, SchemaError, UsageError
 from penstock.jobs.audit import audit, reserve
@@ -23,18 +23,21 @@ from penstock.jobs.explain import ROWS, explain
 from penstock.jobs.learn import Learned, Learning, task_of
 from penstock.jobs.predict import require
 from penstock.jobs.profile import Profile, profile
+from penstock.jobs.publish import asked_of
 from penstock.keeping import KeptSource
 from penstock.model import Auto, Model
 from penstock.relational import related
 from penstock.report.document import of_folder, write_page
 from penstock.resources import held
-from penstock.run import Run, digest_of, inputs_of
+from penstock.run import Run
+from penstock.run_identity import inputs_of, reading_of
 from penstock.schema import Role
 from penstock.sink import Receipt, ledger
 from penstock.source import Note, Source
 from penstock.summary import Evaluation, total
 from penstock.target import HASH, LABEL, WEIGHT, Splitting
 
+REPORT = "report.html"
 MOST_WARNINGS = 8
 _LEAST_EXPLAINED, _MOST_EXPLAINED = 100, 8_000
 
@@ -241,7 +244,7 @@ def _held_out(config: PipelineConfig) -> str:
 
 def _report(run: Run, listener: Listener) -> None:
     """The page of a training, beside its record; the model is there already, and stays whatever becomes of the page."""
-    to = run.folder / "report.html"
+    to = run.folder / REPORT
     try:
         write_page(of_folder(run.destination), to)
     except (MissingExtra, ResourceError, UsageError) as error:
@@ -285,37 +288,50 @@ def train_to(
     identity = {
         "command": "train",
         "config": dump_config(config),
-        "reading": digest_of([source.reading, source.schema.to_json()]),
+        "reading": reading_of(source),
         "inputs": inputs_of(source.fingerprints()),
         "test": inputs_of(test.fingerprints()) if test else [],
     }
-    with Run(to, identity, engine.resources, restart=restart, replaceable=artifact.is_artifact(to)) as run:
+    asked = asked_of(
+        "train",
+        source,
+        test=test.origin.to_json() if test is not None and test.origin is not None else None,
+        config=dump_config(config),
+        max_rejected=max_rejected,
+    )
+    replaceable = artifact.is_artifact(to)
+    with Run(to, identity, engine.resources, restart=restart, replaceable=replaceable, asked=asked) as run:
         if run.committed:
+            if not (run.folder / REPORT).exists():  # it was stopped right after its commit
+                _report(run, listener)
             return artifact.load(run.destination), run
-        timings: dict[str, Any] = {}
-        if not run.committing:
-            work = run.folder / "work"
-            shutil.rmtree(work, ignore_errors=True)
-            shutil.rmtree(run.parts, ignore_errors=True)
-            trained = train(
-                source,
-                config,
-                engine=engine,
-                listener=listener,
-                folder=work,
-                rejected=run.rejected,
-                test=test,
-                max_rejected=max_rejected,
-                relations=run.folder / "relations",
-                audit_to=audit_to,
-                restart=restart,
-            )
-            artifact.save(trained.saved, run.parts)
-            run.adopt(trained.receipts)
-            shutil.rmtree(work)
-            shutil.rmtree(run.folder / "relations", ignore_errors=True)
-            timings = trained.timings
-        run.commit(lambda: replace_folder(run.parts, run.destination), {"command": "train", **timings})
+        work = run.folder / "work"
+        with writing(work):
+            for path in (work, run.parts):
+                if path.exists():
+                    shutil.rmtree(path)
+        engine.keep_in = run.folder / "scans"
+        trained = train(
+            source,
+            config,
+            engine=engine,
+            listener=listener,
+            folder=work,
+            rejected=run.rejected,
+            test=test,
+            max_rejected=max_rejected,
+            relations=run.folder / "relations",
+            audit_to=audit_to,
+            restart=restart,
+        )
+        artifact.save(trained.saved, run.parts)
+        run.adopt(trained.receipts)
+        with writing(work):
+            for path in (work, run.folder / "scans", run.folder / "relations"):
+                if path.exists():
+                    shutil.rmtree(path)
+        timings = trained.timings
+        run.commit(lambda: run.parts, {"command": "train", **timings})
         _report(run, listener)
         return artifact.load(run.destination), run
 

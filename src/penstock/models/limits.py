@@ -7,7 +7,7 @@ import time
 from penstock.engine import Figures, Listener
 from penstock.errors import ResourceError
 from penstock.model import Model, TrainingData
-from penstock.resources import held, show_bytes
+from penstock.resources import held, show_bytes, size_to_ask
 
 
 def refuse_beyond_memory(model: Model, data: TrainingData) -> None:
@@ -27,9 +27,9 @@ def refuse_beyond_memory(model: Model, data: TrainingData) -> None:
         expected=f"{show_bytes(max(left, 0))} or less"
         f" (--memory {show_bytes(data.resources.memory)}, of which the process holds {show_bytes(process)} already)",
         got=f"a need of about {show_bytes(needed)}",
-        remedy=f"--max-rows {fits} trains on a sample that fits; --memory {show_bytes(needed + process)} on all rows"
+        remedy=f"--max-rows {fits} trains on a sample that fits; --memory {size_to_ask(needed + process)} on all rows"
         if fits
-        else f"give it --memory {show_bytes(needed + process)}, or fewer features",
+        else f"give it --memory {size_to_ask(needed + process)}, or fewer features",
     )
 
 

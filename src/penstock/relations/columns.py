@@ -42,6 +42,7 @@ class MapColumns(Relation):
     offset: Mapping[str, float] = field(default_factory=dict)
 
     name = "map_columns"
+    by_row = True
 
     def __post_init__(self) -> None:
         for where in ("scale", "offset"):

@@ -37,6 +37,7 @@ class Filter(Relation):
     where: str
 
     name = "filter"
+    by_row = True
 
     def __post_init__(self) -> None:
         parse(self.where, "where")

@@ -65,6 +65,11 @@ class Join(Relation):
 
     name = "join"
 
+    @property
+    def by_row(self) -> bool:
+        """Whether it is: not where rows of the other side come after all others."""
+        return self.how != "full"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "other", as_other(self.other, "other"))
         one_of(self.how, ("left", "inner", "full", "semi", "anti"), "how")

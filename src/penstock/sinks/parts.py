@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from penstock.batch import REJECTED, Batch, Count, add_counts
-from penstock.durable import HashedFile, sync_folder, writing
+from penstock.durable import HashedFile, put_in_place, share_file, sync_folder, writing
 from penstock.errors import RunError, UsageError
 from penstock.schema import Schema
 from penstock.sink import Part, Receipt, Sink, Writer
@@ -28,6 +30,11 @@ from penstock.source import Chunk
 Format: TypeAlias = Literal["parquet", "csv", "arrow"]
 SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".arrow": "arrow"}
 
+PLACED = REJECTED.append(pa.field("position", pa.int64()))
+"""Rejected rows of a part, each with the row of the part that it would have stood before."""
+
+_FILE_BITS = 44
+"""A row's number in its file needs fewer."""
 _GROUP_ROWS = 131_072
 _GROUP_BYTES = 32 * 2**20
 
@@ -47,7 +54,7 @@ def format_of(path: Path) -> Format:
     return "parquet"
 
 
-class _File:
+class PartFile:
     """One part file of batches of one Arrow schema; row groups of a size that depends on the data alone."""
 
     def __init__(self, path: Path, schema: pa.Schema, kind: Format) -> None:
@@ -92,6 +99,10 @@ class _File:
                 self._writer.write_batch(csv_cells(columns) if self._kind == "csv" else columns)
         self._held, self._held_rows, self._held_bytes = [], 0, 0
 
+    def append(self, data: bytes) -> None:
+        """Append rows of CSV as they are; they are not counted."""
+        self._file.write(data)
+
     def seal(self, *, durable: bool = True) -> Part:
         """Finish the file and make it durable."""
         self._flush()
@@ -129,6 +140,8 @@ class PartsSink(Sink):
         kind: the format of the parts.
         single: whether the commit makes one file.
         durable: whether parts survive a power cut (false for what is laid down for one job and removed after it).
+        prefix: what the names of parts begin with.
+        places: whether a rejected row's file says where in the part it would have stood (`PLACED`).
     """
 
     folder: Path
@@ -138,6 +151,8 @@ class PartsSink(Sink):
     kind: Format = "parquet"
     single: bool = False
     durable: bool = True
+    prefix: str = "part-"
+    places: bool = False
 
     def open(self, chunk: Chunk) -> Writer:
         """Begin the part of one chunk."""
@@ -145,26 +160,34 @@ class PartsSink(Sink):
 
     def commit(self, receipts: Iterable[Receipt]) -> None:
         """Publish: one rename, and what it needs to last."""
-        parts = [part for receipt in receipts for part in receipt.parts]
         with writing(self.destination):
             self.destination.parent.mkdir(parents=True, exist_ok=True)
+            put_in_place(self.assemble(receipts), self.destination)
+
+    def assemble(self, receipts: Iterable[Receipt], *, beside: Iterable[str] | None = None) -> Path:
+        """What a commit publishes, complete and durable: the folder of the parts, or one file of them all.
+
+        Args:
+            receipts: whose parts are in it.
+            beside: the files of the destination that stay in it, before these; None for none.
+        """
+        parts = [part.name for receipt in receipts for part in receipt.parts]
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
             if self.single:
-                # In this order a crash leaves either the parts, or the whole merged file, or the output; never doubt.
                 merged = self.folder.parent / f"merged{self.destination.suffix}"
-                if self.folder.exists():
-                    self._merge([self.folder / part.name for part in parts], merged)
-                    self.folder.replace(self.folder.with_name(f"{self.folder.name}.done"))
-                    sync_folder(self.folder.parent)
-                merged.replace(self.destination)
-            else:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                known = {part.name for part in parts}
-                for path in self.folder.iterdir():
-                    if path.name not in known:  # of a try that was killed
-                        path.unlink()
-                sync_folder(self.folder)
-                self.folder.replace(self.destination)
-            sync_folder(self.destination.parent)
+                self._merge(
+                    [*([] if beside is None else [self.destination]), *(self.folder / name for name in parts)], merged
+                )
+                sync_folder(merged.parent)
+                return merged
+            for path in self.folder.iterdir():
+                if path.name not in parts:  # of a try that was killed
+                    path.unlink()
+            for name in beside or ():
+                share_file(self.destination / name, self.folder / name)
+            sync_folder(self.folder)
+        return self.folder
 
     def _merge(self, parts: Sequence[Path], path: Path) -> None:
         file = HashedFile(path)
@@ -181,13 +204,14 @@ class PartsSink(Sink):
             schema = self.schema.to_arrow()
             writer: Any = pq.ParquetWriter(file, schema) if self.kind == "parquet" else pa.ipc.new_file(file, schema)
             for part in parts:
-                for table in _tables(part, self.kind):
+                for table in tables_of(part, self.kind):
                     writer.write_table(table)
             writer.close()
         file.seal()
 
 
-def _tables(path: Path, kind: Format) -> Iterable[pa.Table]:
+def tables_of(path: Path, kind: Format) -> Iterable[pa.Table]:
+    """The rows of a Parquet or Arrow file, some at a time."""
     if kind == "parquet":
         with pq.ParquetFile(path, memory_map=True) as file:
             for group in range(file.num_row_groups):
@@ -199,6 +223,15 @@ def _tables(path: Path, kind: Format) -> Iterable[pa.Table]:
                 yield pa.Table.from_batches([reader.get_batch(number)])
 
 
+def places_of(batch: Batch, rejected: pa.Table) -> npt.NDArray[np.int64]:
+    """Before which row of a batch each rejected one would have stood: rows of a file are in its order."""
+    files = {path: number for number, path in enumerate(batch.keys.paths)}
+    gone = np.array([files.get(path, -1) for path in rejected.column("path").to_pylist()], np.int64)
+    rows = batch.keys.rows + (0 if batch.keys.files is None else batch.keys.files.astype(np.int64) << _FILE_BITS)
+    places: npt.NDArray[np.int64] = np.searchsorted(rows, (gone << _FILE_BITS) + rejected.column("row").to_numpy())
+    return places
+
+
 class _PartWriter(Writer):
     """The part of one chunk, and the part of its rejected rows where there are any."""
 
@@ -206,28 +239,38 @@ class _PartWriter(Writer):
         self._sink = sink
         self._chunk = chunk
         self._counts: tuple[Count, ...] = ()
-        self._part: _File | None = None
-        self._rejects: _File | None = None
-        self._rejects_path = sink.rejected / f"part-{chunk:05d}.parquet"
+        self._files: dict[str, int] = {}
+        self._part: PartFile | None = None
+        self._rejects: PartFile | None = None
+        self._rejects_path = sink.rejected / f"{sink.prefix}{chunk:05d}.parquet"
         with writing(sink.folder):
             sink.folder.mkdir(parents=True, exist_ok=True)
             self._rejects_path.unlink(missing_ok=True)
-            path = sink.folder / f"part-{chunk:05d}.{sink.kind}"
-            self._part = _File(path, sink.schema.to_arrow(), sink.kind)
+            path = sink.folder / f"{sink.prefix}{chunk:05d}.{sink.kind}"
+            self._part = PartFile(path, sink.schema.to_arrow(), sink.kind)
 
     def write(self, batch: Batch) -> None:
         """Append the rows and the rejects of a batch."""
         if self._part is None:
             raise RunError("a writer was used after its end", got=f"chunk {self._chunk}")
         with writing(self._sink.folder):
-            self._part.write(batch.columns.select(list(self._sink.schema.names)))
             if batch.rejected is not None and batch.rejected.num_rows:
-                if self._rejects is None:
-                    self._sink.rejected.mkdir(parents=True, exist_ok=True)
-                    self._rejects = _File(self._rejects_path, REJECTED, "parquet")
-                for columns in batch.rejected.to_batches():
-                    self._rejects.write(columns)
+                self._reject(batch, batch.rejected, self._part.rows)
+            self._part.write(batch.columns.select(list(self._sink.schema.names)))
         self._counts = add_counts(self._counts, batch.counts)
+        if len(batch.keys.paths) == 1 and batch.counts:
+            path = batch.keys.paths[0]
+            self._files[path] = self._files.get(path, 0) + batch.counts[0].rows_in
+
+    def _reject(self, batch: Batch, rejected: pa.Table, start: int) -> None:
+        schema = PLACED if self._sink.places else REJECTED
+        if self._rejects is None:
+            self._sink.rejected.mkdir(parents=True, exist_ok=True)
+            self._rejects = PartFile(self._rejects_path, schema, "parquet")
+        if self._sink.places:
+            rejected = rejected.append_column(PLACED.field(-1), pa.array(start + places_of(batch, rejected)))
+        for columns in rejected.to_batches():
+            self._rejects.write(columns)
 
     def finish(self) -> Receipt:
         """Make the parts durable."""
@@ -242,7 +285,7 @@ class _PartWriter(Writer):
             if rejected:
                 sync_folder(self._sink.rejected)
         self._part = None
-        return Receipt(self._chunk, self._counts, (part,), rejected)
+        return Receipt(self._chunk, self._counts, (part,), rejected, self._files)
 
     def abandon(self) -> None:
         """Remove what was written."""

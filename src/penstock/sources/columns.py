@@ -71,9 +71,9 @@ class FolderColumns:
             expected=f"values that can become {field.type}",
             remedy="give it another role",
         )
-        if pa.types.is_list(field.type):
+        if pa.types.is_list(field.type) and not field.written:
             raise refused
-        done = conform(texts, Wanted(field.type, field.kind))
+        done = conform(texts, Wanted(field.type, field.kind, written=field.written))
         for fault in done.faults:
             refused.got = f"{texts[int(np.flatnonzero(fault.bad)[0])].as_py()!r}: {fault.reason}"
             raise refused

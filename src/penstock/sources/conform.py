@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from penstock.batch import REJECTED
 from penstock.schema import Role
-from penstock.sources.cells import ISO, Cells, boolean_cells, number_cells, time_cells
+from penstock.sources.cells import ISO, Cells, boolean_cells, time_cells
+from penstock.sources.written import list_cells, written_numbers
 
 STEP = "read"
 """The step that rows are rejected in and counted under."""
@@ -54,14 +55,14 @@ class Wanted:
         type: of the schema.
         role: of its values; says how an error is worded.
         missing: the texts that mean "no value"; empty for none.
-        time_format: how times are written, where the column is text.
+        written: how its values are written, where the column is text; "" for the plain way.
         dictionary: whether text may stay dictionary-encoded.
     """
 
     type: pa.DataType
     role: Role
     missing: frozenset[str] = frozenset()
-    time_format: str = ISO
+    written: str = ""
     dictionary: bool = False
 
 
@@ -81,7 +82,7 @@ def conform(values: pa.Array, wanted: Wanted) -> Conformed:
         if wanted.dictionary and pa.types.is_string(wanted.type):
             return _categories(values, wanted)
         values = values.dictionary_decode()
-    if not can_conform(values.type, wanted.type):
+    if not can_conform(values.type, wanted.type) and not (is_text(values.type) and wanted.written):
         raise TypeError(f"{values.type} can't become {wanted.type}")
     if pa.types.is_null(values.type):
         return Conformed(pa.nulls(len(values), wanted.type))
@@ -257,16 +258,20 @@ def _text(values: pa.Array, wanted: Wanted) -> Conformed:
 
 
 def typed_cells(texts: pa.Array, wanted: Wanted) -> Conformed:
-    """Texts without surrounding blanks, read as numbers, truth values or times."""
+    """Texts without surrounding blanks, read as numbers, truth values, times or lists."""
+    if pa.types.is_list(wanted.type):
+        cells = list_cells(texts, wanted.written)
+        return Conformed(cells.values, _faults(cells, "not_a_list", f"not a list like {wanted.written}"))
     if pa.types.is_floating(wanted.type):
-        cells = number_cells(texts)
+        cells = written_numbers(texts, wanted.written)
         ends = finite(cells.values, wanted.missing)
-        return Conformed(ends.values, (*_faults(cells, "not_a_number", "not a number"), *ends.faults))
+        like = f", written like {wanted.written}" if wanted.written else ""
+        return Conformed(ends.values, (*_faults(cells, "not_a_number", "not a number" + like), *ends.faults))
     if pa.types.is_boolean(wanted.type):
         cells = boolean_cells(texts)
         return Conformed(cells.values, _faults(cells, "not_a_boolean", "neither true nor false"))
-    cells = time_cells(texts, wanted.time_format)
-    expected = "an ISO 8601 date or time" if wanted.time_format == ISO else f"a date or time like {wanted.time_format}"
+    cells = time_cells(texts, wanted.written or ISO)
+    expected = "an ISO 8601 date or time" if not wanted.written else f"a date or time like {wanted.written}"
     return Conformed(cells.values, _faults(cells, "not_a_date", f"not {expected}"))
 
 

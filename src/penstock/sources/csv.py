@@ -8,14 +8,14 @@ files are read, the same each time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from penstock.batch import Batch, Count, RowKeys, record_batch
 from penstock.errors import SchemaError
-from penstock.inference import Inferred, make_schema, role_note
+from penstock.inference import Inferred, make_schema, notes_of
 from penstock.schema import Role, Schema
 from penstock.source import Chunk, Fingerprint, ReadOptions, Source
 from penstock.sources.columns import FolderColumns, repeated
@@ -24,10 +24,10 @@ from penstock.sources.csv_block import Block, Layout, read_block
 from penstock.sources.csv_dialect import MISSING
 from penstock.sources.csv_open import Opened, open_files
 from penstock.sources.csv_sample import Sample, take_sample
-from penstock.sources.csv_types import TextColumn
 from penstock.sources.files import DataFile, DataFiles, Limits
 from penstock.sources.spool import SpoolFolder
 from penstock.sources.text_plan import TextPlan
+from penstock.sources.written import as_written
 
 
 class CsvSource(Source):
@@ -53,7 +53,7 @@ class CsvSource(Source):
         sample: Sample = take_sample(self._opened, self._missing, options.sample_rows, self._limits)
         self._folders = FolderColumns(tuple(files))
         self._names = self._folders.added(self._opened.names)
-        folders = {name: TextColumn(inferred) for name, inferred in self._folders.inferred.items()}
+        folders = self._folders.inferred
         self._columns = {**sample.columns, **folders}
         self._cell_bytes = {**sample.cell_bytes, **dict.fromkeys(folders, 8.0)}
         self._row_bytes = sample.row_bytes
@@ -63,12 +63,12 @@ class CsvSource(Source):
         begins = [(beginning.start, beginning.line) for beginning in self._opened.beginnings]
         opened = self._opened
         self._plan = TextPlan(files, opened.texts, begins, opened.dialect, limits=self._limits, weight=self._weight)
-        self._set_roles(options.roles)
+        self._set_roles(options.roles, options.written)
 
-    def _set_roles(self, roles: Mapping[str, Role]) -> None:
+    def _set_roles(self, roles: Mapping[str, Role], written: Mapping[str, str]) -> None:
         names = self._names
-        inferred: dict[str, Inferred] = {name: self._columns[name].inferred for name in names}
-        self._roles = dict(roles)
+        inferred: dict[str, Inferred] = as_written({name: self._columns[name] for name in names}, written)
+        self._roles, self._written = dict(roles), dict(written)
         self.schema = make_schema(names, inferred, roles, text=frozenset(names))
         refuse_lists(self.schema, self._files[0])
         self._constants = self._folders.values(self.schema)
@@ -77,23 +77,35 @@ class CsvSource(Source):
                 field.type,
                 field.kind,
                 self._missing,
-                self._columns[field.name].time_format,
+                field.written,
                 dictionary=field.kind in (Role.category, Role.boolean),
             )
             for field in self.schema
         }
-        said = [role_note(name, inferred[name]) for name in names if name not in roles]
-        self.notes = (*self._notes, *said)
+        self.notes = (*self._notes, *notes_of(self.schema, inferred, roles))
 
     def with_roles(self, roles: Mapping[str, Role]) -> Source:
         """The same files and plan with other roles for some columns."""
         other = copy.copy(self)
-        other._set_roles({**self._roles, **roles})
+        other._set_roles({**self._roles, **roles}, self._written)
+        return other
+
+    def with_written(self, written: Mapping[str, str]) -> Source:
+        """The same files and plan with other ways of writing for some columns."""
+        other = copy.copy(self)
+        other._set_roles(self._roles, {**self._written, **written})
         return other
 
     def fingerprints(self) -> tuple[Fingerprint, ...]:
         """Of the files, in order."""
-        return tuple(file.fingerprint for file in self._files)
+        return self._files.fingerprints
+
+    def only(self, paths: Collection[str]) -> Source:
+        """The same columns, of these files alone."""
+        other = copy.copy(self)
+        other._files = self._files.only(paths)
+        other._plan = self._plan.only(other._files)
+        return other
 
     @property
     def planned_nbytes(self) -> int | None:
@@ -114,7 +126,7 @@ class CsvSource(Source):
     def _typed_bytes(self) -> float:
         """What a row of typed columns holds, in the roles that were inferred: other roles do not change the plan
         [bytes]."""
-        found = {name: column.inferred for name, column in self._columns.items()}
+        found = self._columns
         return sum(
             self._cell_bytes[name]
             if Role.key is inferred.role or inferred.kind is Role.text
@@ -194,17 +206,17 @@ class CsvSource(Source):
 
 
 def refuse_lists(schema: Schema, file: DataFile) -> None:
-    """See that no column of text is to be lists.
+    """See that no column of text is to be lists, unless it is known how they are written.
 
     Raises:
         SchemaError: one is.
     """
     for field in schema:
-        if pa.types.is_list(field.type):
+        if pa.types.is_list(field.type) and not field.written:
             raise SchemaError(
                 f"column {field.name!r} can't be a list",
                 where=str(file.path),
-                expected="a role for single values",
+                expected="lists with a mark between their items, or a role for single values",
                 got="text",
-                remedy="read it as text, and split it in a step",
+                remedy=f"say how lists are written, as in read: {{written: {{{field.name}: 'a;b'}}}}",
             )

@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.errors import SourceError
+from penstock.inference import Inferred
 from penstock.schema import Role
 from penstock.source import Note
 from penstock.sources.columns import complete_where, needed
 from penstock.sources.conform import Wanted
 from penstock.sources.csv_block import Block, Layout, read_block
 from penstock.sources.csv_open import Opened
-from penstock.sources.csv_types import TextColumn, infer_column
+from penstock.sources.csv_types import infer_column
 from penstock.sources.files import Limits
 from penstock.sources.text_sample import Sampler
 
@@ -38,7 +39,7 @@ class Sample:
         notes: what was found in the cells.
     """
 
-    columns: dict[str, TextColumn]
+    columns: dict[str, Inferred]
     cell_bytes: dict[str, float]
     row_bytes: float
     notes: tuple[Note, ...]
@@ -71,7 +72,7 @@ def take_sample(opened: Opened, missing: frozenset[str], rows: int, limits: Limi
             got=f"{records} records of another width",
             remedy="see whether the delimiter and the names of the columns are right",
         )
-    columns: dict[str, TextColumn] = {}
+    columns: dict[str, Inferred] = {}
     cell_bytes: dict[str, float] = {}
     tokens: dict[str, int] = {}
     blanks = 0

@@ -12,16 +12,16 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard, cast
 from urllib.parse import unquote
 
 from penstock import registry
 from penstock.engine import Resources
 from penstock.errors import ChangedError, DataError, ResourceError, SourceError, UsageError
-from penstock.source import BLOCK_BYTES, BLOCK_ROWS, CHUNK_BYTES, Fingerprint, Note, ReadOptions, Source
+from penstock.source import BLOCK_BYTES, BLOCK_ROWS, CHUNK_BYTES, Fingerprint, Note, Origin, ReadOptions, Source
 from penstock.sources.addresses import has_address, open_address
 from penstock.sources.formats import (
     extension,
@@ -123,11 +123,35 @@ class DataFiles:
         root: what their keys are relative to.
         files: the files.
         notes: what was decided in choosing them.
+        chosen: the numbers of those that are read; None for all. The others only say what the columns are.
     """
 
     root: Path
     files: tuple[DataFile, ...]
     notes: tuple[Note, ...] = ()
+    chosen: frozenset[int] | None = None
+
+    def only(self, paths: Collection[str]) -> DataFiles:
+        """The same files, of which only those under these keys are read.
+
+        Raises:
+            SourceError: one is not there.
+        """
+        wanted = set(paths)
+        lacking = sorted(wanted - {file.key for file in self.files})
+        if lacking:
+            got = f"{len(self)} others"
+            raise SourceError("no such file", where=str(self.root), expected=repr(lacking[0]), got=got)
+        return replace(self, chosen=frozenset(i for i, file in enumerate(self.files) if file.key in wanted))
+
+    def is_chosen(self, index: int) -> bool:
+        """Whether a file is read."""
+        return self.chosen is None or index in self.chosen
+
+    @property
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """Of the files that are read, in order."""
+        return tuple(file.fingerprint for index, file in enumerate(self.files) if self.is_chosen(index))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -173,10 +197,14 @@ def open_source(
         from penstock.sources.frames import open_table
 
         return open_table(data, options)
+    items = [data] if isinstance(data, (str, Path)) else list(data)
     if has_address(data):
-        return open_address(data, options, lent=lent, queries=queries)
+        source = open_address(data, options, lent=lent, queries=queries)
+        source.origin = Origin(tuple(map(str, items)), options)
+        return source
     files = find_files(data, options)
-    source: Source = registry.find("sources", files[0].format)(files, options)
+    source = cast(Source, registry.find("sources", files[0].format)(files, options))
+    source.origin = Origin(tuple(os.path.abspath(Path(item).expanduser()) for item in items), options)  # noqa: PTH100
     return source
 
 

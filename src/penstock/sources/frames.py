@@ -145,6 +145,14 @@ class TableSource(Source):
         other._show()
         return other
 
+    def with_written(self, written: Mapping[str, str]) -> Source:
+        """The same with other ways of writing for some columns of text."""
+        other = copy.copy(self)
+        other._clean = set()
+        other._columns = self._columns.with_written(written)
+        other._show()
+        return other
+
     @cached_property
     def _fingerprint(self) -> Fingerprint:
         size = 0

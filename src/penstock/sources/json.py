@@ -7,7 +7,7 @@ read, the same each time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from penstock.batch import Batch, Count, RowKeys, record_batch
 from penstock.errors import SchemaError, SourceError
-from penstock.inference import make_schema, role_note
+from penstock.inference import make_schema, notes_of
 from penstock.schema import Field, Role, Schema
 from penstock.source import Chunk, Fingerprint, Note, ReadOptions, Source
 from penstock.sources.columns import FolderColumns, needed, repeated, united
@@ -30,6 +30,7 @@ from penstock.sources.spool import UTF_8_BOM, SpoolFolder, TextFile
 from penstock.sources.text_plan import TextPlan
 from penstock.sources.text_sample import Sampler
 from penstock.sources.typed import refuse_role
+from penstock.sources.written import as_written
 
 _HEAD = 2**18
 _FIRST = 100
@@ -85,7 +86,7 @@ class JsonSource(Source):
         begins = [(start, 1) for start in self._starts]
         self._plan = TextPlan(files, self._texts, begins, LINES, limits=self._limits, weight=self._weight)
         self._clean: set[int] = set()
-        self._set_roles(options.roles)
+        self._set_roles(options.roles, options.written)
 
     def _find_fields(self, heads: Sequence[Sequence[Path]], rows: int) -> list[Note]:
         """Which fields there are, by the heads of all files and a sample of their records; what is said of them."""
@@ -127,9 +128,10 @@ class JsonSource(Source):
             found.add(records.bytes_of(row))
         return found
 
-    def _set_roles(self, roles: Mapping[str, Role]) -> None:
-        self._roles = dict(roles)
-        inferred = {name: one.inferred for name, one in self._fields.items()} | self._folders.inferred
+    def _set_roles(self, roles: Mapping[str, Role], written: Mapping[str, str]) -> None:
+        self._roles, self._written = dict(roles), dict(written)
+        found = {name: one.inferred for name, one in self._fields.items()} | self._folders.inferred
+        inferred = as_written(found, written)
         texts = {name for name, one in self._fields.items() if pa.types.is_string(one.stored)}
         self.schema = make_schema(self._names, inferred, roles, text=frozenset((*texts, *self._folders.inferred)))
         self._constants = self._folders.values(self.schema)
@@ -139,20 +141,33 @@ class JsonSource(Source):
             refuse_role(of, one.stored, self._files[0])
             typed = pa.types.is_string(one.stored) and not pa.types.is_string(of.type)
             missing = self._missing | {""} if typed else self._missing
-            self._wanted[name] = Wanted(of.type, of.kind, missing, one.time_format)
-        said = [role_note(name, inferred[name]) for name in self._names if name not in roles]
-        self.notes = (*self._notes, *said)
+            self._wanted[name] = Wanted(of.type, of.kind, missing, of.written)
+        self.notes = (*self._notes, *notes_of(self.schema, inferred, roles))
 
     def with_roles(self, roles: Mapping[str, Role]) -> Source:
         """The same files and plan with other roles for some columns."""
         other = copy.copy(self)
         other._clean = set()
-        other._set_roles({**self._roles, **roles})
+        other._set_roles({**self._roles, **roles}, self._written)
+        return other
+
+    def with_written(self, written: Mapping[str, str]) -> Source:
+        """The same files and plan with other ways of writing for some columns."""
+        other = copy.copy(self)
+        other._clean = set()
+        other._set_roles(self._roles, {**self._written, **written})
         return other
 
     def fingerprints(self) -> tuple[Fingerprint, ...]:
         """Of the files, in order."""
-        return tuple(file.fingerprint for file in self._files)
+        return self._files.fingerprints
+
+    def only(self, paths: Collection[str]) -> Source:
+        """The same columns, of these files alone."""
+        other = copy.copy(self)
+        other._files = self._files.only(paths)
+        other._plan = self._plan.only(other._files)
+        return other
 
     @property
     def planned_nbytes(self) -> int | None:

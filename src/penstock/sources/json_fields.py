@@ -18,7 +18,6 @@ from penstock.errors import SchemaError
 from penstock.inference import ColumnSample, Inferred, infer_role
 from penstock.schema import Role
 from penstock.source import Note
-from penstock.sources.cells import ISO
 from penstock.sources.conform import Verdict
 from penstock.sources.csv_types import FIT, infer_column
 
@@ -156,7 +155,6 @@ class JsonField:
         stored: what most of its values are: float64, bool, string, or lists of those or of int64.
         whole: whether its numbers are whole: then those beyond 2^53 can't be numbers, and as text keep all digits.
         inferred: its role.
-        time_format: how its times are written.
         width: what a row of it holds as text, on average [bytes].
     """
 
@@ -164,7 +162,6 @@ class JsonField:
     stored: pa.DataType
     whole: bool
     inferred: Inferred
-    time_format: str = ISO
     width: float = 0.0
 
     def parsed(self, wanted: pa.DataType) -> pa.DataType:
@@ -338,13 +335,13 @@ def _infer(path: Path, own: _Seen, kinds: set[str], count: int, complete: bool) 
         [shown(value).strip() for value in own.values if shown(value).strip()],
     )
     column = infer_column(name, _placed(blank, count, pa.string()), complete=complete)
-    if column.inferred.kind is Role.category or column.inferred.kind is Role.text:
+    if column.kind is Role.category or column.kind is Role.text:
         column = infer_column(name, texts, complete=complete)
     counts = Counter(map(_kind, own.values))
     most = max(sorted(kinds), key=lambda kind: counts[kind])
     stored = {"boolean": pa.bool_(), "text": pa.string()}.get(most, pa.float64())
     whole = pa.types.is_floating(stored) and "number" not in kinds
-    return JsonField(path, stored, whole, column.inferred, column.time_format)
+    return JsonField(path, stored, whole, column)
 
 
 def _infer_number(path: Path, own: _Seen, kinds: set[str], count: int, complete: bool) -> JsonField:

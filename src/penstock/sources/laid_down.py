@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,11 +134,26 @@ class LaidDownSource(Source):
         """Of the whole content of each file."""
         return self._fingerprints
 
+    def only(self, paths: Collection[str]) -> Source:
+        """The same columns, of these files alone."""
+        other = copy.copy(self)
+        with self._own_names():
+            other._set(self._inner.only(paths))
+        other._fingerprints = tuple(one for one in self._fingerprints if one.path in set(paths))
+        return other
+
     def with_roles(self, roles: Mapping[str, Role]) -> Source:
         """The same rows with other roles for some columns."""
         other = copy.copy(self)
         with self._own_names():
             other._set(self._inner.with_roles(roles))
+        return other
+
+    def with_written(self, written: Mapping[str, str]) -> Source:
+        """The same rows with other ways of writing for some columns."""
+        other = copy.copy(self)
+        with self._own_names():
+            other._set(self._inner.with_written(written))
         return other
 
     @property

@@ -7,7 +7,7 @@ Statistics in the metadata are never trusted for values; only counts and sizes a
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -144,9 +144,27 @@ class ParquetSource(Source):
         other.notes = (*self._files.notes, *other._columns.notes)
         return other
 
+    def with_written(self, written: Mapping[str, str]) -> Source:
+        """The same with other ways of writing for some columns of text."""
+        other = copy.copy(self)
+        other._clean = set()
+        other._columns = self._columns.with_written(written)
+        other.schema = other._columns.schema
+        other.notes = (*self._files.notes, *other._columns.notes)
+        return other
+
     def fingerprints(self) -> tuple[Fingerprint, ...]:
         """Of the files, in order."""
-        return tuple(file.fingerprint for file in self._files)
+        return self._files.fingerprints
+
+    def only(self, paths: Collection[str]) -> Source:
+        """The same columns, of these files alone."""
+        other = copy.copy(self)
+        other._files = self._files.only(paths)
+        other._clean = set()
+        other._groups = [group for group in self._groups if other._files.is_chosen(group.file)]
+        other.__dict__.pop("_plan", None)  # it is of all files
+        return other
 
     @property
     def planned_nbytes(self) -> int | None:

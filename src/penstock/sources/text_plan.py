@@ -85,6 +85,8 @@ class TextPlan:
 
     def _blocks(self) -> Iterator[dict[str, Any]]:
         for index, (start, line) in enumerate(self._begins):
+            if not self._files.is_chosen(index):
+                continue
             file, text = self._files[index], self._texts[index]
             file.check()
             for block in blocks_of(text, start, line, self._dialect, self._limits):
@@ -97,7 +99,11 @@ class TextPlan:
         """Of all chunks together; unknown for compressed files, whose size says little [bytes]."""
         if any(file.compression for file in self._files):
             return None
-        return self._weight(sum(file.fingerprint.size for file in self._files))
+        return self._weight(sum(fingerprint.size for fingerprint in self._files.fingerprints))
+
+    def only(self, files: DataFiles) -> TextPlan:
+        """The plan of the same files, of which others are read."""
+        return TextPlan(files, self._texts, self._begins, self._dialect, limits=self._limits, weight=self._weight)
 
     def parts(self, chunk: Chunk) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """The parts of a chunk, each with its file's number.

@@ -16,15 +16,24 @@ import pyarrow.compute as pc
 
 from penstock.batch import Batch, Count, RowKeys, record_batch
 from penstock.errors import SchemaError, SourceError
-from penstock.inference import ColumnSample, Inferred, infer_role, make_schema, role_note
+from penstock.inference import ColumnSample, Inferred, infer_role, make_schema, notes_of
 from penstock.schema import ROLE_TYPES, Field, Role, Schema
 from penstock.source import Note, ReadOptions
-from penstock.sources.cells import ISO
 from penstock.sources.columns import FolderColumns, complete_where, needed, repeated, united
-from penstock.sources.conform import STEP, Verdicts, Wanted, can_conform, conform, rejected_rows, rejected_table
+from penstock.sources.conform import (
+    STEP,
+    Verdicts,
+    Wanted,
+    can_conform,
+    conform,
+    is_text,
+    rejected_rows,
+    rejected_table,
+)
 from penstock.sources.csv_types import infer_column
 from penstock.sources.files import DataFile, unreadable
 from penstock.sources.parquet_types import NATURAL, described, is_usable, is_whole, kind_of
+from penstock.sources.written import as_written
 
 
 class TypedColumns:
@@ -54,6 +63,7 @@ class TypedColumns:
     def __init__(self, files: Sequence[DataFile], schemas: Sequence[pa.Schema], options: ReadOptions) -> None:
         self._files = files
         self._missing = frozenset(options.missing or ())
+        self._said = options.written
         self._folders = FolderColumns(files)
         self._own = [tuple(schema.names) for schema in schemas]
         for file, own in zip(files, self._own, strict=True):
@@ -65,7 +75,6 @@ class TypedColumns:
         for file, schema in zip(files, schemas, strict=True):
             self._take_in(file, schema)
         self._notes = [*said, *self._folders.notes(everything)]
-        self._formats: dict[str, str] = {}
         self.names = tuple(
             name for name in everything if all(map(is_usable, self._types[name])) and name not in self._folders
         )
@@ -140,7 +149,8 @@ class TypedColumns:
             self._inferred[name] = inferred
             weight += values.nbytes / max(len(values), 1)
         self._inferred.update(self._folders.inferred)
-        self._set_roles(roles)
+        self._check_said()
+        self._set_roles(roles, self._said)
         return weight
 
     def _infer_one(self, name: str, pieces: Sequence[pa.Array], complete: bool) -> tuple[Inferred, pa.Array]:
@@ -172,11 +182,9 @@ class TypedColumns:
         """By the rules of text, where files do not agree; as text, where some type can't become what these find."""
         texts = pa.concat_arrays([conform(piece, Wanted(pa.string(), Role.category)).values for piece in pieces])
         found = infer_column(name, pc.utf8_trim_whitespace(texts), complete=complete)
-        wanted = ROLE_TYPES.get(found.inferred.kind, pa.string())
-        inferred = found.inferred
-        if all(can_conform(of, wanted) for of in self._types[name]):
-            self._formats[name] = found.time_format
-        else:
+        wanted = ROLE_TYPES.get(found.kind, pa.string())
+        inferred = found
+        if not all(can_conform(of, wanted) for of in self._types[name]):
             inferred = infer_role(ColumnSample(name, texts, complete=complete, was="texts and other values"))
         self._say_mixed(name, f"read as {inferred.kind}")
         return inferred, texts
@@ -186,24 +194,51 @@ class TypedColumns:
         reason = ", ".join(f"{of} in {file.key}" for of, file in pairs)
         self._notes.append(Note(f"type of {name!r}", how, reason, "write the files with one type for each column"))
 
-    def _set_roles(self, roles: Mapping[str, Role]) -> None:
-        self._roles = dict(roles)
-        texts = {name for name in self.names if any(kind_of(of) == "text" for of in self._types[name])}
-        texts.update(self._folders.inferred)
-        self.schema = make_schema(self._order, self._inferred, roles, text=frozenset(texts))
+    def _set_roles(self, roles: Mapping[str, Role], written: Mapping[str, str]) -> None:
+        self._roles, self._written = dict(roles), dict(written)
+        inferred = as_written(self._inferred, written)
+        texts = self._text_columns()
+        self.schema = make_schema(self._order, inferred, roles, text=frozenset(texts))
         for field in self.schema:
             for of in self._types.get(field.name, ()):
                 if field.name not in self._folders:
                     refuse_role(field, of, self._files[0])
         self._constants = self._folders.values(self.schema)
-        said = [role_note(name, self._inferred[name]) for name in self._order if name not in roles]
-        self.notes = (*self._notes, *said)
+        self.notes = (*self._notes, *notes_of(self.schema, inferred, roles))
 
     def with_roles(self, roles: Mapping[str, Role]) -> TypedColumns:
         """The same with other roles for some columns."""
         other = copy.copy(self)
-        other._set_roles({**self._roles, **roles})
+        other._set_roles({**self._roles, **roles}, self._written)
         return other
+
+    def with_written(self, written: Mapping[str, str]) -> TypedColumns:
+        """The same with other ways of writing for columns of text; others have types of their own."""
+        texts = self._text_columns()
+        other = copy.copy(self)
+        other._set_roles(self._roles, {**self._written, **{n: way for n, way in written.items() if n in texts}})
+        return other
+
+    def _text_columns(self) -> set[str]:
+        """Columns of text in some file, and those of folders."""
+        texts = {name for name in self.names if any(kind_of(of) == "text" for of in self._types[name])}
+        return texts | set(self._folders.inferred)
+
+    def _check_said(self) -> None:
+        """See that ways of writing, where the user says some, are for columns of text.
+
+        Raises:
+            SchemaError: a column is not there, or holds no texts.
+        """
+        as_written(self._inferred, self._said)
+        for name in sorted(self._said.keys() - self._text_columns()):
+            raise SchemaError(
+                f"a way of writing for {name!r}, which holds no texts",
+                where=str(self._files[0].path),
+                expected="a column of texts",
+                got=str(self._types[name][0]),
+                remedy="leave it out: its values have a type already",
+            )
 
     # --- batches
 
@@ -222,8 +257,7 @@ class TypedColumns:
         columns: dict[str, pa.Array] = {}
         own = self.of_file(index, checked.names)
         for field in checked.select(own):
-            text_format = self._formats.get(field.name, ISO)
-            wanted = Wanted(field.type, field.kind, self._missing, text_format, field.kind is Role.category)
+            wanted = Wanted(field.type, field.kind, self._missing, field.written, field.kind is Role.category)
             done = conform(raw.column(field.name), wanted)
             verdicts.add(field.name, done.faults)
             columns[field.name] = done.values
@@ -266,12 +300,12 @@ def sampled(groups: Sequence[Any], rows: int, files: Iterable[int]) -> tuple[lis
 
 
 def refuse_role(field: Field, of: pa.DataType, file: DataFile) -> None:
-    """See that stored values can become what a column's role wants.
+    """See that stored values can become what a column's role wants; texts are lists where it is known how.
 
     Raises:
         SchemaError: they can't.
     """
-    if not can_conform(of, field.type):
+    if not can_conform(of, field.type) and not (is_text(of) and field.written):
         raise SchemaError(
             f"column {field.name!r} can't be a {field.role}",
             where=str(file.path),

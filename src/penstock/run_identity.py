@@ -1,0 +1,105 @@
+"""What makes two jobs the same job, and what tells them apart; part of `run.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import itertools
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from penstock.durable import sha256
+from penstock.resources import instruction_sets
+from penstock.source import Fingerprint, Source
+
+_LIBRARIES = ("penstock", "numpy", "pyarrow", "polars", "lightgbm", "scikit-learn")
+_HASHED_BYTES = 2**20
+
+
+def versions() -> dict[str, str]:
+    """What the bytes of a result depend on besides the job: libraries, Python, instruction sets."""
+    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    found["python"] = platform.python_version()
+    found["machine"] = platform.machine()
+    found["instruction sets"] = " ".join(instruction_sets())
+    return found
+
+
+def inputs_of(fingerprints: Iterable[Fingerprint]) -> list[dict[str, Any]]:
+    """Inputs as they count for a job's identity: by content, not by time of change."""
+    return [{"path": f.path, "size": f.size, "digest": f.digest} for f in fingerprints]
+
+
+def reading_of(source: Source) -> str:
+    """A short hash of how a source is read: not of why, since the reason tells of the rows that were looked at."""
+    columns = [{key: value for key, value in field.to_json().items() if key != "reason"} for field in source.schema]
+    return digest_of([source.reading, columns])
+
+
+def digest_of(value: Any) -> str:
+    """A short hash of JSON values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def by_path(inputs: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Inputs by their paths.
+
+    Example:
+        >>> by_path([{"path": "a.csv", "size": 3}])
+        {'a.csv': {'path': 'a.csv', 'size': 3}}
+    """
+    return {str(one["path"]): one for one in inputs}
+
+
+def only_more(was: Any, now: Any) -> bool:
+    """Whether inputs are what they were, and others have come in."""
+    before, after = by_path(was or []), by_path(now or [])
+    return all(after.get(path) == one for path, one in before.items()) and len(after) > len(before)
+
+
+def difference(key: str, was: Any, now: Any) -> str:
+    """In words, what of a job's identity is another."""
+    if key == "versions":
+        return ", ".join(f"{n} {was.get(n)} before, {now[n]} now" for n in now if was.get(n) != now[n])
+    if key in ("inputs", "test"):
+        before, after = by_path(was or []), by_path(now or [])
+        told = {
+            "came in since": [path for path in after if path not in before],
+            "are gone": [path for path in before if path not in after],
+            "changed": [path for path in after if path in before and before[path] != after[path]],
+        }
+        texts = [f"{_some(names)} {what}" for what, names in told.items() if names]
+        return f"{key}: " + ("; ".join(texts) or "the same, in another order")
+    if isinstance(was, str) and isinstance(now, str):
+        pairs = itertools.zip_longest(was.splitlines(), now.splitlines(), fillvalue="")
+        was, now = next((pair for pair in pairs if pair[0] != pair[1]), (was, now))
+    return f"{key}: {_short(was)} before, {_short(now)} now"
+
+
+def contents(path: Path, name: str | None = None) -> dict[str, str]:
+    """What is published, by file: the size, and of a small file the hash.
+
+    Args:
+        path: a folder or a file.
+        name: the file's, where it has not got it yet.
+    """
+    if path.is_file():
+        return {name or path.name: _described(path)}
+    return {p.relative_to(path).as_posix(): _described(p) for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+def _described(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size} bytes" + (f", SHA-256 {sha256(path)}" if size <= _HASHED_BYTES else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
