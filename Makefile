@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help env demo test check format bench clean
+.PHONY: help env demo test check docs docs-data format bench clean
 
 help:            ## this list
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## */\t/' | expand -t 12
 
 env: $(STAMP)    ## own environment in .venv, everything installed as the lock file says
 
@@ -26,10 +26,19 @@ demo: env        ## the main job on real data that the project ships: train, eva
 test: env        ## every test
 	$(BIN)/python -m pytest -q -n 2 tests src
 
-check: env       ## format, lint, types (strict)
+check: env       ## format, lint, types (strict), and whether the documentation can be built
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m sphinx --quiet -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+
+docs: env        ## the documentation, in docs/_build/html/index.html; a warning is an error
+	$(BIN)/python -m sphinx --quiet -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+docs-data: env   ## run the pages of the documentation that need the public data sets in $$PENSTOCK_DATA
+	test -d "$$PENSTOCK_DATA"
+	$(BIN)/python -m pytest -q tests/test_docs.py -k public_data
 
 format: env      ## format, and mend what the linter can
 	$(BIN)/ruff format .
@@ -43,4 +52,4 @@ bench: env       ## the benchmarks' tables (see benchmarks/README.md for the pee
 	$(BIN)/python -m benchmarks.adult examples/data/adult
 
 clean:           ## remove the environment and what tests and demos left
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out docs/_build docs/reference

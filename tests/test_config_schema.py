@@ -120,6 +120,20 @@ def test_init_writes_a_file_that_trains_and_explains_every_line(table: Path, tmp
     assert trained.returncode == 0, trained.stderr
 
 
+def test_init_writes_out_how_values_are_written(tmp_path: Path) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("price;day;y\n" + "".join(f"{i},5 €;{1 + i % 28:02d}/03/2026;{i % 2}\n" for i in range(100)))
+    done = penstock("init", str(table), "--target", "y", "-q")
+    assert done.returncode == 0, done.stderr
+    VALIDATOR.validate(plain(done.stdout))
+    read = parse_config(done.stdout, "penstock.yaml").read
+    assert read.written == {"price": "€1234,5", "day": "%d/%m/%Y"}
+    schema = ps.read(table, options=read).schema
+    assert [(field.name, field.type, field.written) for field in schema] == [
+        (field.name, field.type, field.written) for field in ps.read(table, roles={"y": "target"}).schema
+    ]
+
+
 def test_init_without_a_target_is_for_preparing(table: Path) -> None:
     done = penstock("init", str(table))
     assert parse_config(done.stdout, "x").model is None

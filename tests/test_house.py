@@ -19,6 +19,7 @@ CONTRACTS = VALUES | {
     "model",
     "engine",
     "selector",
+    "masking",
     "resources",
     "durable",
     "vectors",
@@ -40,6 +41,7 @@ MACHINERY = {
     "relational",
     "cleaning",
     "audit",
+    "trace",
 }
 ROOMS: dict[str, set[str]] = {
     # a room or file -> what it may import of Penstock, besides itself
@@ -55,7 +57,8 @@ ROOMS: dict[str, set[str]] = {
     "selector": VALUES,
     "step": VALUES | {"statistic", "fusion"},  # fusion inside a method: a table step alone is a chain of one
     "sink": VALUES | {"source"},
-    "engine": VALUES | {"statistic", "source", "sink"},
+    "engine": VALUES | {"statistic", "source", "sink", "masking"},
+    "masking": {"errors"},
     "model": VALUES | {"step", "engine"},
     "resources": {"errors", "engine"},
     "durable": {"errors"},
@@ -80,6 +83,7 @@ ROOMS: dict[str, set[str]] = {
     "cleaning": CONTRACTS | {"steps"},
     "audit": CONTRACTS | {"fusion", "pipeline", "target"},
     "decision": CONTRACTS,
+    "trace": CONTRACTS,
     "run": CONTRACTS,
     "config": CONTRACTS | {"registry"},
     "artifact": CONTRACTS | MACHINERY | {"config"},
@@ -87,7 +91,7 @@ ROOMS: dict[str, set[str]] = {
     "report": CONTRACTS | {"artifact", "run", "summary"},
     "handle": CONTRACTS,
     "api": CONTRACTS | MACHINERY | {"config", "artifact", "jobs", "engines", "sources", "report", "handle"},
-    "terminal": CONTRACTS | {"summary", "jobs"},
+    "terminal": CONTRACTS | {"summary", "jobs", "trace"},
     "cli": CONTRACTS | MACHINERY | {"config", "api", "jobs", "terminal", "artifact", "sources", "report"},
     "testing": CONTRACTS | MACHINERY | {"statistics", "steps", "materialize"},
 }
@@ -121,6 +125,7 @@ JOINED |= dict.fromkeys(
 JOINED |= dict.fromkeys(("relational_link", "relational_query", "relational_run", "relational_store"), "relational")
 JOINED |= {"config_schema": "config", "config_explained": "config", "config_words": "config"}
 JOINED |= {"run_identity": "run", "failing": "executor"}
+JOINED |= {"trace_findings": "trace", "terminal_trace": "terminal"}
 JOINED |= {
     "asked": "cli",
     "commands": "cli",
@@ -200,7 +205,7 @@ def test_public_names_are_these_and_each_can_be_loaded() -> None:
     import penstock
 
     assert set(penstock.__all__) == {
-        "Auto", "Bin", "BoostedTrees", "Cast", "Clip", "DateParts", "Deduplicate", "Derive", "Drop", "DropMissing",
+        "Auto", "Bin", "BoostedTrees", "Cast", "Clip", "DateParts", "Deduplicate", "Derive", "DeriveColumns", "Drop", "DropMissing",
         "Field", "Filter", "FittedPipeline", "FlagOutliers", "FrequencyEncode", "Group", "Hash", "Impute", "Job",
         "Join", "JoinRows", "Linear", "MapColumns", "MergeSpellings", "MinMax", "MultiHot", "Network", "NormalizeText",
         "OneHot", "Ordinal", "PenstockError", "Pipeline", "Power", "Profile", "QuantileTransform", "RejectMissing",

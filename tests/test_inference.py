@@ -168,3 +168,10 @@ def test_targets_that_teach_nothing_are_refused() -> None:
         infer_task(Field("y", pa.string(), Role.category), [], 10)
     with pytest.raises(SchemaError, match="can't be a target"):
         infer_task(Field("y", pa.timestamp("us"), Role.target, values=Role.time), [1.0, 2.0], 10)
+
+
+def test_an_infinite_cell_does_not_make_categories_of_whole_numbers() -> None:
+    from penstock.sources.csv_types import infer_column
+
+    texts = pa.array([*(str(number) for number in range(20, 300)), "inf"])
+    assert infer_column("age", texts, complete=False).kind is Role.integer

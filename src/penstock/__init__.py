@@ -42,6 +42,7 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("Hash", "MultiHot", "TfIdf"), "penstock.steps.tokens"),
     **dict.fromkeys(("Auto",), "penstock.model"),
     **dict.fromkeys(("Deduplicate",), "penstock.relations.deduplicate"),
+    **dict.fromkeys(("DeriveColumns",), "penstock.relations.derive"),
     **dict.fromkeys(("Join",), "penstock.relations.join"),
     **dict.fromkeys(("JoinRows",), "penstock.relations.join_rows"),
     **dict.fromkeys(("Sort",), "penstock.relations.sort"),

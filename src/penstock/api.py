@@ -5,8 +5,9 @@ The outermost room but the command line: it opens sources, chooses the engine, a
 
 from __future__ import annotations
 
+import difflib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, cast, overload
@@ -32,6 +33,8 @@ from penstock.jobs.publish import absolute
 from penstock.jobs.repro import Reproduced
 from penstock.jobs.repro import repro as repro_run
 from penstock.jobs.train import train, train_to
+from penstock.jobs.update import Parent, update, update_to
+from penstock.masking import masking_of
 from penstock.model import Auto, Model, Target
 from penstock.relation import Relation
 from penstock.relational import done_for
@@ -42,6 +45,7 @@ from penstock.sources.files import open_source
 from penstock.sources.frames import Table, is_table
 from penstock.step import Step
 from penstock.summary import Evaluation, Summary
+from penstock.trace import traceable
 
 Data: TypeAlias = Source | str | Path | Sequence[str | Path] | Table
 Bytes: TypeAlias = int | str | None
@@ -55,6 +59,8 @@ def read(
     delimiter: str | None = None,
     missing: Sequence[str] | None = None,
     roles: Mapping[str, Role | str] | None = None,
+    written: Mapping[str, str] | None = None,
+    missing_columns: Literal["insert", "raise"] | None = None,
     options: ReadOptions | None = None,
     memory: Bytes = None,
     cores: int | None = None,
@@ -72,6 +78,9 @@ def read(
         delimiter: of text files.
         missing: texts that mean "no value".
         roles: roles by column, over what is inferred.
+        written: how columns of text write their values, by column, over what is inferred: "1.234,5", "%d/%m/%Y", "a;b".
+        missing_columns: what becomes of a column of the first file that another lacks: "insert" (nulls there, which is
+            said) or "raise".
         options: all of these in one object, overridden by the others.
         memory: what a query may hold while it runs, half of it in DuckDB, such as "2GiB" or a number [bytes].
         cores: threads that a query runs on; None for all.
@@ -87,10 +96,16 @@ def read(
         "encoding": encoding,
         "delimiter": delimiter,
         "missing": None if missing is None else tuple(missing),
+        "missing_columns": missing_columns,
     }
+    if missing_columns not in (None, "insert", "raise"):
+        got = repr(missing_columns)
+        raise UsageError("no such choice", where="missing_columns", expected="'insert' or 'raise'", got=got)
     chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     if roles is not None:
         chosen = replace(chosen, roles={**chosen.roles, **{name: _role(role) for name, role in roles.items()}})
+    if written is not None:
+        chosen = replace(chosen, written={**chosen.written, **written})
     return open_source(data, chosen, lent=_lent(memory, cores), queries=True)
 
 
@@ -119,6 +134,8 @@ class Pipeline:
         time: the column by which the latest rows are held out, and not any.
         costs: what an error costs, by the true label and the predicted one; what is not named costs 1. The class of
             the least expected cost is predicted.
+        sensitive: columns whose values are kept out of rejected rows, audits, reports and messages; keyed hashes stand
+            there instead (see `penstock.masking`). What is published and the fitted states hold them.
         data: relational work on the rows before the steps, in order: when the pipeline is fitted, and in the same way
             when rows are evaluated or predicted.
 
@@ -142,10 +159,12 @@ class Pipeline:
     time: str | None = None
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     data: Sequence[Relation] = ()
+    sensitive: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
         object.__setattr__(self, "data", tuple(self.data))
+        object.__setattr__(self, "sensitive", tuple(self.sensitive))
         for relation in self.data:
             if not isinstance(relation, Relation):
                 raise _not_one(relation, "relation", 'penstock.Deduplicate("id")')
@@ -180,6 +199,7 @@ class Pipeline:
             config.time,
             config.costs,
             config.data,
+            config.sensitive,
         )
 
     @property
@@ -198,10 +218,12 @@ class Pipeline:
             holdout=self.holdout,
             max_rejected=self.max_rejected,
             data=tuple(self.data),
+            sensitive=tuple(self.sensitive),
             places=self.places,
         )
 
     @startable
+    @traceable
     def fit(
         self,
         data: Data,
@@ -214,6 +236,7 @@ class Pipeline:
         restart: bool = False,
         audit: str | Path | None = None,
         listener: Listener | None = None,
+        trace: str | Path | None = None,
     ) -> FittedPipeline:
         """Fit the steps and train the model.
 
@@ -228,14 +251,17 @@ class Pipeline:
             restart: replace the pipeline that is at ``to``, and what is at ``audit``.
             audit: a file (.parquet, .csv, .arrow) or folder for every cell that the cleaning changed.
             listener: who is told how it goes.
+            trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
+                when the job fails.
             wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
         listener = listener or Silent()
-        engine = _engine(memory, cores, listener)
+        engine = _engine(memory, cores, listener, self.sensitive)
         source = _source(data, self.read, lent=engine.resources)
+        _refuse_unknown(self.sensitive, source.schema)
         judged_on = None if test is None else _test_source(test, self.read, source, self.target, engine.resources)
         if to is not None:
             saved, run = train_to(
@@ -268,6 +294,7 @@ class Pipeline:
             return FittedPipeline(trained.saved, _rejected(place / "rejected"), trained.timings)
 
     @startable
+    @traceable
     def prepare(
         self,
         data: Data,
@@ -280,6 +307,7 @@ class Pipeline:
         audit: str | Path | None = None,
         new_only: bool = False,
         listener: Listener | None = None,
+        trace: str | Path | None = None,
     ) -> Summary:
         """Fit the steps to some rows and write the rows as they come out of them: to a folder of Parquet parts, or
         to one file (.parquet, .csv, .arrow).
@@ -295,17 +323,21 @@ class Pipeline:
             new_only: take the files that were not there last time through the steps as they were fitted then, into a
                 further generation of the output.
             listener: who is told how it goes.
+            trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
+                when the job fails.
             wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
         listener = listener or Silent()
+        source = _source(data, self.read, lent=_lent(memory, cores))
+        _refuse_unknown(self.sensitive, source.schema)
         return prepare(
-            _source(data, self.read, lent=_lent(memory, cores)),
+            source,
             self.config,
             to=to,
-            engine=_engine(memory, cores, listener),
+            engine=_engine(memory, cores, listener, self.sensitive),
             listener=listener,
             max_rejected=self.max_rejected if max_rejected is None else max_rejected,
             restart=restart,
@@ -388,6 +420,7 @@ class FittedPipeline:
         return Pipeline.of(self._saved.config)
 
     @startable
+    @traceable
     def evaluate(
         self,
         data: Data,
@@ -399,7 +432,9 @@ class FittedPipeline:
         beta: Sequence[float] = (),
         quantile: Sequence[float] = (),
         mistakes: int = 20,
+        sensitive: Sequence[str] = (),
         listener: Listener | None = None,
+        trace: str | Path | None = None,
     ) -> Evaluation:
         """Judge it on labelled rows.
 
@@ -412,21 +447,27 @@ class FittedPipeline:
             beta: of F-beta, for classes.
             quantile: of the quantile loss, for numbers.
             mistakes: how many of the worst rows are told.
+            sensitive: further columns whose values are not told; those of the pipeline never are.
             listener: who is told how it goes.
+            trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
+                when the job fails.
             wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
+        source = _source(data, self._saved.config.read, self.schema, lent=_lent(memory, cores))
+        _refuse_unknown(sensitive, source.schema)
         return evaluate(
-            _source(data, self._saved.config.read, self.schema, lent=_lent(memory, cores)),
+            source,
             self._saved,
-            engine=_engine(memory, cores, listener or Silent()),
+            engine=_engine(memory, cores, listener or Silent(), self._hidden(sensitive)),
             max_rejected=self._bound(max_rejected),
             asked=Judging(tuple(by), tuple(beta), tuple(quantile), mistakes),
         )
 
     @startable
+    @traceable
     def explain(
         self,
         data: Data,
@@ -435,6 +476,7 @@ class FittedPipeline:
         memory: Bytes = None,
         cores: int | None = None,
         listener: Listener | None = None,
+        trace: str | Path | None = None,
     ) -> dict[str, Any]:
         """What it leans on as a whole, by a sample of labelled rows, best ones that it did not learn from.
 
@@ -446,7 +488,7 @@ class FittedPipeline:
             PenstockError: see its tree in `penstock.errors`.
         """
         source = _source(data, self._saved.config.read, self.schema)
-        engine = _engine(memory, cores, listener or Silent())
+        engine = _engine(memory, cores, listener or Silent(), self._hidden(()))
         with done_for(source, self._saved.config.data, self.schema, engine) as laid:
             return explain(laid, self._saved, engine=engine, rows=rows)
 
@@ -466,7 +508,9 @@ class FittedPipeline:
         restart: bool = ...,
         explain: bool = ...,
         new_only: bool = ...,
+        sensitive: Sequence[str] = ...,
         listener: Listener | None = ...,
+        trace: str | Path | None = ...,
         wait: Literal[True] = ...,
     ) -> Summary: ...
 
@@ -483,7 +527,9 @@ class FittedPipeline:
         restart: bool = ...,
         explain: bool = ...,
         new_only: bool = ...,
+        sensitive: Sequence[str] = ...,
         listener: Listener | None = ...,
+        trace: str | Path | None = ...,
         wait: Literal[False],
     ) -> Job[Summary]: ...
 
@@ -500,10 +546,13 @@ class FittedPipeline:
         restart: bool = ...,
         explain: bool = ...,
         new_only: bool = ...,
+        sensitive: Sequence[str] = ...,
         listener: Listener | None = ...,
+        trace: str | Path | None = ...,
         wait: Literal[False],
     ) -> Job[pa.Table]: ...
 
+    @traceable
     def predict(
         self,
         data: Data,
@@ -516,7 +565,9 @@ class FittedPipeline:
         restart: bool = False,
         explain: bool = False,
         new_only: bool = False,
+        sensitive: Sequence[str] = (),
         listener: Listener | None = None,
+        trace: str | Path | None = None,
         wait: bool = True,
     ) -> Summary | pa.Table | Job[Summary] | Job[pa.Table]:
         """Predict every row: into a folder of Parquet parts, into one file, or, without ``to``, as a table in memory.
@@ -524,7 +575,7 @@ class FittedPipeline:
         Args:
             data: the rows.
             to: a folder, or a file (.parquet, .csv, .arrow).
-            keep: columns to write beside the predictions, as they were read.
+            keep: columns to write beside the predictions, as they were read, by name or glob.
             memory: what the process may hold.
             cores: threads; None for all.
             max_rejected: the share of rows (0 to 1) that may be rejected; None for the pipeline's own.
@@ -532,7 +583,11 @@ class FittedPipeline:
             explain: write beside each prediction how much each column of the data moved it: ``contribution_NAME``, and
                 ``contribution`` where it began, which add up to the raw score (log odds; a number's own unit).
             new_only: take the files that were not there last time into a further generation of the output.
+            sensitive: further columns whose values are kept out of rejected rows and messages; those of the pipeline
+                always are. Columns to keep are written as they are.
             listener: who is told how it goes.
+            trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
+                when the job fails.
             wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
         Raises:
@@ -541,9 +596,11 @@ class FittedPipeline:
         if not wait:
             options: dict[str, Any] = {"memory": memory, "cores": cores, "max_rejected": max_rejected}
             options |= {"restart": restart, "explain": explain, "new_only": new_only, "keep": keep, "to": to}
-            return Job(lambda heard: cast(Any, self.predict)(data, **options, listener=heard), listener)
-        engine = _engine(memory, cores, listener or Silent())
+            options |= {"sensitive": sensitive}
+            return Job(lambda heard: cast(Any, self.predict)(data, **options, listener=heard, trace=trace), listener)
+        engine = _engine(memory, cores, listener or Silent(), self._hidden(sensitive))
         source = _source(data, self._saved.config.read, self.schema, lent=engine.resources)
+        _refuse_unknown(sensitive, source.schema)
         if to is not None:
             return predict(
                 source,
@@ -573,6 +630,75 @@ class FittedPipeline:
                 listener.said(Note("rejected", f"{bad:,} rows are not in the table", "see them with to=FOLDER"))
             with pa.OSFile(str(whole), "rb") as file:
                 return pa.ipc.open_file(file).read_all()
+
+    def _hidden(self, sensitive: Sequence[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self._saved.config.sensitive, *sensitive)))
+
+    @startable
+    @traceable
+    def update(
+        self,
+        data: Data,
+        *,
+        to: str | Path | None = None,
+        test: Data | None = None,
+        holdout: float | None = None,
+        memory: Bytes = None,
+        cores: int | None = None,
+        max_rejected: float | None = None,
+        restart: bool = False,
+        audit: str | Path | None = None,
+        listener: Listener | None = None,
+    ) -> FittedPipeline:
+        """Take it further with new rows, without reading those that it was fitted to: gives another one, and changes
+        nothing in this one.
+
+        The statistics of its steps are merged with those of the new rows, and its models learn on from where they are.
+        What comes out of the steps stays what the model knows: a new category counts as unseen. The summary's "update"
+        says for which statistics the result is not exactly that of all rows, and judges both pipelines on the same new
+        rows.
+
+        Args:
+            data: the new rows; read as those that it was fitted to.
+            to: where to save the updated pipeline, as a run; None keeps it in memory.
+            test: rows to judge both on; None for a share of the new rows.
+            holdout: that share (0 to below 1); None for the pipeline's own.
+            memory: what the process may hold.
+            cores: threads; None for all.
+            max_rejected: the share of rows (0 to 1) that may be rejected; None for the pipeline's own.
+            restart: replace the pipeline that is at ``to``, and what is at ``audit``.
+            audit: a file for every cell of the new rows that the cleaning changed.
+            listener: who is told how it goes.
+            wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
+
+        Raises:
+            PenstockError: see its tree in `penstock.errors`.
+        """
+        if holdout is not None and not 0 <= holdout < 1:
+            raise UsageError("not a share", where="holdout", expected="from 0 to below 1", got=str(holdout))
+        listener = listener or Silent()
+        engine = _engine(memory, cores, listener, self._saved.config.sensitive)
+        options: dict[str, Any] = {
+            "engine": engine,
+            "listener": listener,
+            "holdout": holdout,
+            "test": None
+            if test is None
+            else _source(test, self._saved.config.read, self.schema, lent=engine.resources),
+            "max_rejected": self._bound(max_rejected),
+            "restart": restart,
+            "audit_to": None if audit is None else absolute(audit),
+        }
+        source = _source(data, self._saved.config.read, self.schema, lent=engine.resources)
+        parent = Parent.of(self._saved, self._folder)
+        if to is not None:
+            saved, run = update_to(source, parent, to=absolute(to), **options)
+            timings = {name: run.document["summary"].get(name, {}) for name in ("passes", "seconds")}
+            return FittedPipeline(saved, _rejected(run.rejected), timings, folder=run.destination)
+        with tempfile.TemporaryDirectory(prefix="penstock-") as temporary:
+            place = Path(temporary)
+            updated = update(source, parent, folder=place, rejected=place / "rejected", **options)
+            return FittedPipeline(updated.saved, _rejected(place / "rejected"), updated.timings)
 
     def _bound(self, max_rejected: float | None) -> float:
         return self._saved.config.max_rejected if max_rejected is None else max_rejected
@@ -616,6 +742,7 @@ def load(folder: str | Path) -> FittedPipeline:
     return FittedPipeline(artifact.load(path), folder=path)
 
 
+@traceable
 def replay(
     run: str | Path,
     *,
@@ -624,6 +751,7 @@ def replay(
     memory: Bytes = None,
     cores: int | None = None,
     listener: Listener | None = None,
+    trace: str | Path | None = None,
 ) -> Summary:
     """Put the rows that a finished `predict` or `prepare` rejected through again, after a fix to the data or to the
     definition, and publish them in their places, exactly once, as the output's next generation.
@@ -635,12 +763,14 @@ def replay(
         memory: what the process may hold.
         cores: threads; None for all.
         listener: who is told how it goes.
+        trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
+            when the job fails.
 
     Raises:
         PenstockError: see its tree in `penstock.errors`.
     """
     record = Record.of(Path(run).absolute())
-    engine = _engine(memory, cores, listener or Silent())
+    engine = _engine(memory, cores, listener or Silent(), record.asked.get("sensitive", ()))
     items = record.items
     if record.command == "predict":
         if config is not None:
@@ -662,8 +792,14 @@ def replay(
     return replay_prepared(record, definition, source, engine=engine)
 
 
+@traceable
 def repro(
-    run: str | Path, *, memory: Bytes = None, cores: int | None = None, listener: Listener | None = None
+    run: str | Path,
+    *,
+    memory: Bytes = None,
+    cores: int | None = None,
+    listener: Listener | None = None,
+    trace: str | Path | None = None,
 ) -> Reproduced:
     """Do a finished run again from its own record, beside it, and compare every file that it made, byte by byte.
 
@@ -672,6 +808,8 @@ def repro(
         memory: what the process may hold.
         cores: threads; None for all. The result does not depend on it.
         listener: who is told how it goes.
+        trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
+            when the job fails.
 
     Returns:
         Whether all files are the same; else where each first differs: which chunk's file, which row and column.
@@ -681,8 +819,8 @@ def repro(
     """
     record = Record.of(Path(run).absolute())
     listener = listener or Silent()
-    lent = _lent(memory, cores)
     asked = record.asked
+    lent = replace(_lent(memory, cores), masking=masking_of(asked.get("sensitive", ())))
 
     def engine() -> Engine:
         return LocalEngine(lent, listener)
@@ -704,6 +842,26 @@ def repro(
             )
 
         return repro_run(record.destination, source, predict_again)
+    origin = None if asked.get("test") is None else Origin.from_json(asked["test"])
+    if record.command == "update":
+        parent = Parent.of(record.model(), Path(asked["model"]))
+        like = parent.saved.steps.incoming
+        source = _source(record.items, record.data.options, like, lent=lent)
+        test = None if origin is None else _source(list(origin.items), origin.options, like, lent=lent)
+
+        def update_again(source: Source, to: Path, further: bool) -> object:
+            return update_to(
+                source,
+                parent,
+                to=to,
+                engine=engine(),
+                listener=listener,
+                holdout=asked["holdout"],
+                test=test,
+                max_rejected=asked["max_rejected"],
+            )
+
+        return repro_run(record.destination, source, update_again, test=test)
     definition = record.config
     source = _source(record.items, record.data.options, lent=lent)
     if record.command == "prepare":
@@ -720,7 +878,6 @@ def repro(
             )
 
         return repro_run(record.destination, source, prepare_again)
-    origin = None if asked["test"] is None else Origin.from_json(asked["test"])
     judged_on = None
     if origin is not None:
         judged_on = _test_source(list(origin.items), origin.options, source, definition.target, lent)
@@ -739,6 +896,7 @@ def repro(
     return repro_run(record.destination, source, train_again, test=judged_on)
 
 
+@traceable
 def profile(
     data: Data,
     *,
@@ -750,7 +908,9 @@ def profile(
     memory: Bytes = None,
     cores: int | None = None,
     max_rejected: float | None = None,
+    sensitive: Sequence[str] = (),
     listener: Listener | None = None,
+    trace: str | Path | None = None,
 ) -> Profile:
     """Say what some data are like, from one scan: types, missing values, distributions, correlations, warnings.
 
@@ -764,7 +924,10 @@ def profile(
         memory: what the process may hold.
         cores: threads; None for all.
         max_rejected: the share of rows (0 to 1) that may be rejected; None for any.
+        sensitive: columns whose values are not told.
         listener: who is told how it goes.
+        trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
+            when the job fails.
 
     Raises:
         PenstockError: see its tree in `penstock.errors`.
@@ -772,11 +935,12 @@ def profile(
     listener = listener or Silent()
     chosen = options or ReadOptions()
     source = _source(data, chosen)
+    _refuse_unknown(sensitive, source.schema)
     if target is not None and target in source.schema:
         source = source.with_roles({target: Role.target})
     return profile_of(
         source,
-        engine=_engine(memory, cores, listener),
+        engine=_engine(memory, cores, listener, sensitive),
         listener=listener,
         target=target,
         against=None if against is None else _source(against, chosen, source.schema),
@@ -810,8 +974,22 @@ def _lent(memory: Bytes, cores: int | None) -> Resources:
     return resources(cores_asked=cores, memory_asked=asked)
 
 
-def _engine(memory: Bytes, cores: int | None, listener: Listener) -> Engine:
-    return LocalEngine(_lent(memory, cores), listener)
+def _engine(memory: Bytes, cores: int | None, listener: Listener, sensitive: Iterable[str] = ()) -> Engine:
+    return LocalEngine(replace(_lent(memory, cores), masking=masking_of(sensitive)), listener)
+
+
+def _refuse_unknown(sensitive: Sequence[str], schema: Schema) -> None:
+    """A name with a slip in it would hide nothing."""
+    for name in sensitive:
+        if name not in schema:
+            near = difflib.get_close_matches(name, schema.names, n=1)
+            raise UsageError(
+                "no such column to keep out",
+                where="sensitive",
+                expected="one of " + ", ".join(map(repr, schema.names[:20])),
+                got=repr(name),
+                remedy=f"did you mean {near[0]!r}?" if near else "",
+            )
 
 
 def _source(data: Data, options: ReadOptions, like: Schema | None = None, *, lent: Resources | None = None) -> Source:

@@ -34,7 +34,7 @@ from penstock.decision import Decision
 from penstock.durable import replace_folder, sha256, sync_folder, write_json, writing
 from penstock.errors import ArtifactError, PenstockError
 from penstock.model import FittedModel, Target
-from penstock.pipeline import FittedSteps, refit
+from penstock.pipeline import Base, FittedSteps, refit
 from penstock.run_identity import versions
 from penstock.schema import Schema
 from penstock.statistic import Statistic
@@ -71,6 +71,8 @@ class Saved:
         facts: what it was fitted on and how well it did, as JSON values.
         weight: how much the model counts, where there are others.
         others: further models that a prediction is the mean of.
+        parent: the hash of the manifest of the artifact that this one was updated from; empty for none.
+        generation: how often it was fitted: 1, and 1 more than its parent's for each update.
     """
 
     config: PipelineConfig
@@ -80,6 +82,8 @@ class Saved:
     facts: Mapping[str, Any] = field(default_factory=dict)
     weight: float = 1.0
     others: tuple[Member, ...] = ()
+    parent: str = ""
+    generation: int = 1
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -124,6 +128,8 @@ def save(saved: Saved, destination: Path) -> None:
             "format": FORMAT,
             "model": saved.model.name if saved.model else None,
             "members": [[member.model.name, member.weight] for member in saved.members],
+            "parent": saved.parent or None,
+            "generation": saved.generation,
             "versions": versions(),
             "files": {path.relative_to(temporary).as_posix(): sha256(path) for path in files},
         }
@@ -153,13 +159,19 @@ def _save_states(steps: FittedSteps, folder: Path) -> dict[str, Any]:
     rows: dict[int, int] = {}
     states: list[Statistic[Any]] = []
     entries = []
-    for step, own in zip(steps.steps, steps.states, strict=True):
-        for statistic in own.values():
+    bases = steps.bases or tuple({} for _ in steps.steps)
+    for step, own, from_which in zip(steps.steps, steps.states, bases, strict=True):
+        for statistic in (*own.values(), *(base.statistic for base in from_which.values())):
             if id(statistic) not in rows:
                 rows[id(statistic)] = len(states)
                 states.append(statistic)
-        named = {name: rows[id(statistic)] for name, statistic in own.items()}
-        entries.append({"step": definition_to_json(step.step), "states": named})
+        entry = {
+            "step": definition_to_json(step.step),
+            "states": {name: rows[id(statistic)] for name, statistic in own.items()},
+        }
+        if from_which:
+            entry["bases"] = {name: [base.through, rows[id(base.statistic)]] for name, base in from_which.items()}
+        entries.append(entry)
     columns = [
         pa.array([statistic.kind for statistic in states], pa.string()),
         pa.array([json.dumps(dict(s.parameters()), ensure_ascii=False) for s in states], pa.string()),
@@ -259,8 +271,9 @@ def _open(folder: Path, manifest: Mapping[str, Any]) -> Saved:
     steps = _open_steps(folder, incoming)
     target = Target.from_json(document["target"]) if document["target"] else None
     named = manifest["members"]
+    since: dict[str, Any] = {"parent": manifest.get("parent") or "", "generation": int(manifest.get("generation", 1))}
     if not named:
-        return Saved(config, steps, target, None, document["facts"])
+        return Saved(config, steps, target, None, document["facts"], **since)
     members = [
         Member(
             _open_steps(where, incoming) if number else steps,
@@ -271,7 +284,7 @@ def _open(folder: Path, manifest: Mapping[str, Any]) -> Saved:
         for where in [folder / "members" / str(number) if number else folder]
     ]
     first, *others = members
-    return Saved(config, steps, target, first.model, document["facts"], first.weight, tuple(others))
+    return Saved(config, steps, target, first.model, document["facts"], first.weight, tuple(others), **since)
 
 
 def _open_steps(folder: Path, incoming: Schema) -> FittedSteps:
@@ -279,7 +292,11 @@ def _open_steps(folder: Path, incoming: Schema) -> FittedSteps:
     opened = _read_states(folder / "state" / _STATES)
     steps = [cast(Step, definition_from_json("steps", entry["step"])) for entry in saved["steps"]]
     states = [{name: opened[row] for name, row in entry["states"].items()} for entry in saved["steps"]]
-    return refit(steps, incoming, states, int(saved["scans"]))
+    bases = [
+        {name: Base(int(through), opened[row]) for name, (through, row) in entry.get("bases", {}).items()}
+        for entry in saved["steps"]
+    ]
+    return refit(steps, incoming, states, int(saved["scans"]), bases)
 
 
 def _read_states(path: Path) -> list[Statistic[Any]]:

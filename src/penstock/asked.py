@@ -30,6 +30,8 @@ class Asked:
     data: Sequence[str] = ()
     model: str | None = None
     run: str = ""
+    file: str = ""
+    update: str | None = None
     target: str | None = None
     config: str | None = None
     to: str = ""
@@ -52,6 +54,7 @@ class Asked:
     keep: str | None = None
     restart: bool = False
     new_only: bool = False
+    sensitive: str | None = None
     columns: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
@@ -65,6 +68,11 @@ class Asked:
     def kept(self) -> tuple[str, ...]:
         """The columns after --keep."""
         return listed(self.keep, "--keep") if self.keep is not None else ()
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The columns after --sensitive."""
+        return listed(self.sensitive, "--sensitive") if self.sensitive is not None else ()
 
     @property
     def role_of(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NoReturn, TypeAlias
 
@@ -66,6 +67,12 @@ Cores: TypeAlias = Annotated[
 MaxRejected: TypeAlias = Annotated[
     str | None, typer.Option(metavar="SHARE", help="Stop when more rows are rejected: 0.01 or 1%. Default: 1%.")
 ]
+Sensitive: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="A,B,...", help="Keep these columns' values out of rejects, audits and reports.")
+]
+TraceTo: TypeAlias = Annotated[
+    str | None, typer.Option("--trace", metavar="FILE", help="Write what happened when; see `penstock trace`.")
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on the output stream, errors too.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress.")]
 Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Print tracebacks (so does PENSTOCK_DEBUG=1).")]
@@ -85,6 +92,10 @@ def options(
 def train(
     *,
     data: Data,
+    update: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Take this model further with DATA, new rows, into another (--to)."),
+    ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
     config: ConfigFile = None,
     model: Annotated[
@@ -124,6 +135,8 @@ def train(
     memory: Memory = None,
     cores: Cores = None,
     max_rejected: MaxRejected = None,
+    sensitive: Sensitive = None,
+    trace_to: TraceTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -152,6 +165,8 @@ def evaluate(
     memory: Memory = None,
     cores: Cores = None,
     max_rejected: MaxRejected = None,
+    sensitive: Sensitive = None,
+    trace_to: TraceTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -173,6 +188,7 @@ def explain(
     roles: Roles = None,
     memory: Memory = None,
     cores: Cores = None,
+    trace_to: TraceTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -190,7 +206,7 @@ def predict(
         str, typer.Option(metavar="DIR|FILE", help="A folder of Parquet, or one file: .parquet, .csv, .arrow.")
     ],
     keep: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Columns to write beside the predictions.")
+        str | None, typer.Option(metavar="A,B,...", help="Columns to write beside the predictions; globs too.")
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Write beside each prediction what each column contributed.")
@@ -205,6 +221,8 @@ def predict(
     memory: Memory = None,
     cores: Cores = None,
     max_rejected: MaxRejected = None,
+    sensitive: Sensitive = None,
+    trace_to: TraceTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -235,6 +253,8 @@ def prepare(
     memory: Memory = None,
     cores: Cores = None,
     max_rejected: MaxRejected = None,
+    sensitive: Sensitive = None,
+    trace_to: TraceTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -255,6 +275,7 @@ def replay(
     missing: Missing = None,
     memory: Memory = None,
     cores: Cores = None,
+    trace_to: TraceTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -269,6 +290,7 @@ def repro(
     run: Annotated[str, typer.Argument(metavar="RUN", help="An output, or its folder .run.", show_default=False)],
     memory: Memory = None,
     cores: Cores = None,
+    trace_to: TraceTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -296,6 +318,8 @@ def profile(
     roles: Roles = None,
     memory: Memory = None,
     cores: Cores = None,
+    sensitive: Sensitive = None,
+    trace_to: TraceTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -314,12 +338,26 @@ def report(
     to: Annotated[
         str, typer.Option(metavar="FILE", help="The page. Default: report.html in the run's folder, or here.")
     ] = "",
+    trace_to: TraceTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Make the page of a run or a saved model again: one file of HTML."""
     _do("report", locals())
+
+
+@app.command()
+def trace(
+    *,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What --trace wrote.", show_default=False)],
+    trace_to: TraceTo = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Where the time of a job went, and what would make it faster."""
+    _do("trace", locals())
 
 
 @app.command()
@@ -338,6 +376,7 @@ def init(
     delimiter: Delimiter = None,
     missing: Missing = None,
     roles: Roles = None,
+    trace_to: TraceTo = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -346,13 +385,13 @@ def init(
 
 
 @app.command()
-def schema(quiet: Quiet = False, debug: Debug = False) -> None:
+def schema(trace_to: TraceTo = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Print the JSON schema of pipeline files, for editors."""
     _do("schema", {**locals(), "as_json": False})
 
 
 @app.command()
-def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
+def doctor(trace_to: TraceTo = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """What is installed, what this machine lends, and whether jobs can run here."""
     _do("doctor", locals())
 
@@ -360,7 +399,7 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) 
 _INTERRUPTED = 130
 """What Typer makes of Ctrl-C before a command has begun; not one of our exit codes."""
 _ROOMS = {"profile": "commands_report", "report": "commands_report", "replay": "commands_runs"}
-_ROOMS |= {"repro": "commands_runs"}
+_ROOMS |= {"repro": "commands_runs", "trace": "commands_runs"}
 _STOPPED = {
     "prepare": "stopped; finished chunks are kept, and the same command goes on from there",
     "predict": "stopped; finished chunks are kept, and the same command goes on from there",
@@ -369,10 +408,19 @@ _STOPPED = {
 
 def _do(command: str, typed: dict[str, Any]) -> None:
     from penstock.terminal import Terminal
+    from penstock.trace import recording
 
+    trace_to = typed.pop("trace_to")
     look = {name: typed.pop(name) for name in ("as_json", "quiet", "debug")}
-    with Terminal(**look, stopped=_STOPPED.get(command, "stopped; nothing was written")) as terminal:
+    with (
+        Terminal(**look, stopped=_STOPPED.get(command, "stopped; nothing was written")) as terminal,
+        recording(trace_to, command) as tracer,
+    ):
+        terminal.tracer = tracer
+        began = time.monotonic()
         module = importlib.import_module(f"penstock.{_ROOMS.get(command, 'commands')}")
+        if tracer is not None:
+            tracer.span("load", "part", began, time.monotonic())
         do: Callable[[Terminal, Asked], None] = getattr(module, command)
         do(terminal, Asked(**typed))
     if terminal.exit_code:

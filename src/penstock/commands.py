@@ -51,12 +51,17 @@ MOST_WEIGHTS = 5
 
 
 def train(terminal: Terminal, asked: Asked) -> None:
-    """Fit, train, judge, save."""
+    """Fit, train, judge, save; or take a saved model further."""
+    if asked.update is not None:
+        from penstock.commands_update import update
+
+        update(terminal, asked)
+        return
     to = Path(asked.to)
     config = _config(terminal, asked)
     if config.target is None:
         raise UsageError("no target to learn", expected="--target COLUMN, or target: COLUMN in a pipeline file")
-    nbytes, most = asked.nbytes, _max_rejected(asked, config)
+    nbytes, most = asked.nbytes, max_rejected_of(asked, config)
     config = _with_holdout(_with_model(config, terminal, asked), terminal, asked)
     source = _open(terminal, asked, config)
     config = _with_steps(config, source, terminal, asked)
@@ -73,14 +78,14 @@ def train(terminal: Terminal, asked: Asked) -> None:
     )
     rejected = to.with_name(to.name + ".run") / "rejected" if fitted.rejected.num_rows else None
     value = {"command": "train", "output": str(to.absolute()), "rejected": rejected and str(rejected), **fitted.summary}
-    terminal.result(value, _trained(fitted, to, rejected))
+    terminal.result(value, trained_tables(fitted, to, rejected))
 
 
 def evaluate(terminal: Terminal, asked: Asked) -> None:
     """Judge a saved model."""
     fitted = load(str(asked.model))
-    nbytes, most = asked.nbytes, _max_rejected(asked, fitted.definition.config)
-    source = _open_for(fitted, terminal, asked)
+    nbytes, most = asked.nbytes, max_rejected_of(asked, fitted.definition.config)
+    source = open_for(fitted, terminal, asked)
     found = fitted.evaluate(
         source,
         memory=nbytes,
@@ -89,6 +94,7 @@ def evaluate(terminal: Terminal, asked: Asked) -> None:
         by=listed(asked.by, "--by") if asked.by is not None else (),
         beta=asked.numbers_of("beta"),
         quantile=asked.numbers_of("quantile"),
+        sensitive=asked.hidden,
         listener=terminal,
     )
     tables = [ledger_table(found.counts), metrics_table(found.metrics, intervals=found.details.get("intervals"))]
@@ -104,7 +110,7 @@ def explain(terminal: Terminal, asked: Asked) -> None:
     """Tell what a saved model leans on."""
     fitted = load(str(asked.model))
     nbytes = asked.nbytes
-    source = _open_for(fitted, terminal, asked)
+    source = open_for(fitted, terminal, asked)
     rows = asked.rows or 0
     if rows < 1:
         raise UsageError("no rows to explain by", where="--rows", expected="1 or more", got=str(asked.rows))
@@ -115,8 +121,8 @@ def explain(terminal: Terminal, asked: Asked) -> None:
 def predict(terminal: Terminal, asked: Asked) -> None:
     """Predict every row."""
     fitted = load(str(asked.model))
-    nbytes, most = asked.nbytes, _max_rejected(asked, fitted.definition.config)
-    source = _open_for(fitted, terminal, asked)
+    nbytes, most = asked.nbytes, max_rejected_of(asked, fitted.definition.config)
+    source = open_for(fitted, terminal, asked)
     summary = fitted.predict(
         source,
         to=asked.to,
@@ -127,6 +133,7 @@ def predict(terminal: Terminal, asked: Asked) -> None:
         restart=asked.restart,
         explain=asked.explain,
         new_only=asked.new_only,
+        sensitive=asked.hidden,
         listener=terminal,
     )
     terminal.result(summary.to_json(), written_tables(summary, ""))
@@ -137,7 +144,7 @@ def prepare(terminal: Terminal, asked: Asked) -> None:
     config = _config(terminal, asked)
     if config.model is not None:
         terminal.said(Note("model", f"{config.model.name} is not used", "prepare only does the steps"))
-    nbytes, most = asked.nbytes, _max_rejected(asked, config)
+    nbytes, most = asked.nbytes, max_rejected_of(asked, config)
     source = _open(terminal, asked, config)
     summary = Pipeline.of(config).prepare(
         source,
@@ -221,7 +228,7 @@ def _open(terminal: Terminal, asked: Asked, config: PipelineConfig) -> Source:
     return source
 
 
-def _open_for(fitted: FittedPipeline, terminal: Terminal, asked: Asked) -> Source:
+def open_for(fitted: FittedPipeline, terminal: Terminal, asked: Asked) -> Source:
     """The data, read as the training data were; the roles are the model's, and not up for discussion."""
     again = [name for name in asked.role_of if name in fitted.schema]
     if again:
@@ -252,6 +259,8 @@ def _config(terminal: Terminal, asked: Asked) -> PipelineConfig:
             terminal.said(Note(name, str(value), f"over {before} in {asked.config}", f"leave --{name} out"))
         with option(f"--{name}"):
             config = replace(config, **{name: value})
+    if asked.sensitive is not None:
+        config = replace(config, sensitive=tuple(dict.fromkeys((*config.sensitive, *asked.hidden))))
     if asked.costs is not None:
         config = replace(config, costs=asked.costs_of)
     return config
@@ -327,7 +336,8 @@ def _with_holdout(config: PipelineConfig, terminal: Terminal, asked: Asked) -> P
     return replace(config, holdout=DEFAULT_HOLDOUT)
 
 
-def _max_rejected(asked: Asked, config: PipelineConfig) -> float:
+def max_rejected_of(asked: Asked, config: PipelineConfig) -> float:
+    """The share of rows that may be rejected: as typed, or as the definition says."""
     if asked.max_rejected is None:
         return config.max_rejected
     return share_of(asked.max_rejected, "--max-rejected", whole=True)
@@ -336,7 +346,8 @@ def _max_rejected(asked: Asked, config: PipelineConfig) -> float:
 # ---------------------------------------------------------------------- what came of it
 
 
-def _trained(fitted: FittedPipeline, to: Path, rejected: Path | None) -> list[RenderableType]:
+def trained_tables(fitted: FittedPipeline, to: Path, rejected: Path | None) -> list[RenderableType]:
+    """What a training tells a person, and what to type next."""
     summary = fitted.summary
     tables: list[RenderableType] = [ledger_table([Count.from_json(item) for item in summary["ledger"]["steps"]])]
     if summary.get("leaderboard"):

@@ -41,6 +41,7 @@ def profile(terminal: Terminal, asked: Asked) -> None:
         seed=asked.seed or 0,
         memory=asked.nbytes,
         cores=asked.cores,
+        sensitive=asked.hidden,
         listener=terminal,
     )
     document = found.to_json()

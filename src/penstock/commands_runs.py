@@ -1,4 +1,4 @@
-"""What the commands do that begin with a run: replay, repro.
+"""What the commands do that begin with a run, or with what one left: replay, repro, trace.
 
 The outermost room, beside `commands.py`; loaded when one of them runs.
 """
@@ -16,6 +16,8 @@ from penstock.config import load_config
 from penstock.jobs.again import Record
 from penstock.terminal import FAILED, Terminal
 from penstock.terminal_tables import duration, facts, shown_path
+from penstock.terminal_trace import trace_tables
+from penstock.trace_findings import findings, read_trace
 
 MOST_DIFFERENCES = 10
 """Files that a person is told of; JSON has them all."""
@@ -55,3 +57,9 @@ def repro(terminal: Terminal, asked: Asked) -> None:
     if not found.identical:
         terminal.exit_code = FAILED
     terminal.result(found.to_json(), [facts(rows)])
+
+
+def trace(terminal: Terminal, asked: Asked) -> None:
+    """Say where the time of a job went."""
+    found = findings(read_trace(Path(asked.file)))
+    terminal.result({"command": "trace", "file": str(Path(asked.file).absolute()), **found}, trace_tables(found))

@@ -53,6 +53,7 @@ class PipelineConfig:
         group: the column whose rows stay on one side of every split: patients, customers.
         time: the column by which the latest rows are held out, and not any.
         costs: what an error costs, by the true label and the predicted one; what is not named costs 1.
+        sensitive: columns whose values are kept out of rejected rows, audits, reports and messages.
         data: relational work on the rows before the steps, in order: of training, and of what is evaluated and
             predicted later.
         places: where each step is defined, as file and line; for messages, no key of a file.
@@ -76,6 +77,7 @@ class PipelineConfig:
     group: str | None = None
     time: str | None = None
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    sensitive: tuple[str, ...] = ()
     data: tuple[Relation, ...] = ()
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
@@ -89,6 +91,13 @@ class PipelineConfig:
                 expected="one of them",
                 got=f"group {self.group!r} and time {self.time!r}",
                 remedy="leave one out; by time a group may stand on both sides",
+            )
+        if self.target is not None and self.target in self.sensitive:
+            raise UsageError(
+                "the target can't be sensitive: what is told of a model tells its values",
+                where="sensitive",
+                expected="other columns",
+                got=repr(self.target),
             )
         if not 0 <= self.holdout < 1:
             raise UsageError(
@@ -179,7 +188,7 @@ def parse_config(text: str, where: str) -> PipelineConfig:
         >>> parse_config("seed: 7\\nhold_out: 0.1", "penstock.yaml")
         Traceback (most recent call last):
         penstock.errors.ConfigError: penstock.yaml:2: no such key in a pipeline file
-          expected: one of steps, model, target, read, seed, holdout, max_rejected, weight, group, time, costs, data
+          expected: one of steps, model, target, read, seed, holdout, max_rejected, weight, group, time, costs, sensitive, data
           got:      'hold_out'
           remedy:   did you mean 'holdout'?
     """
@@ -230,12 +239,13 @@ def dump_config(config: PipelineConfig) -> str:
         seed: 0
         holdout: 0.0
         max_rejected: 0.01
+        sensitive: []
         read:
         ...
         steps: []
         model: null
     """
-    keys = ("target", "weight", "group", "time", "costs", "seed", "holdout", "max_rejected")
+    keys = ("target", "weight", "group", "time", "costs", "seed", "holdout", "max_rejected", "sensitive")
     lines = list(block({key: _plain(getattr(config, key)) for key in keys}))
     lines += block({"read": _fields_of(config.read)})
     lines.append("data:" if config.data else "data: []")

@@ -54,11 +54,11 @@ def explained(
 
 def _keys(config: PipelineConfig, reasons: Mapping[str, str]) -> Iterator[str]:
     words = settings_of(PipelineConfig)
-    for key in ("target", "weight", "group", "time", "costs", "seed", "holdout", "max_rejected"):
+    for key in ("target", "weight", "group", "time", "costs", "seed", "holdout", "max_rejected", "sensitive"):
         value = _plain(getattr(config, key))
         meaning = words.get(key, "").rstrip(".") + (f": {reasons[key]}" if key in reasons else "")
-        if value is None or value == {}:
-            example = {"costs": "{TRUE: {PREDICTED: 5}}"}.get(key, "COLUMN")
+        if value in (None, {}, []):
+            example = {"costs": "{TRUE: {PREDICTED: 5}}", "sensitive": "[COLUMN, ...]"}.get(key, "COLUMN")
             yield _beside(f"# {key}: {example}", meaning)
         else:
             yield _beside(f"{key}: {flow(value)}", meaning)
@@ -99,7 +99,7 @@ def _read(config: PipelineConfig, schema: Schema, notes: Sequence[Note]) -> Iter
 
 
 def _data(config: PipelineConfig) -> Iterator[str]:
-    yield "# Relational work before the steps: deduplicate, join, sort, filter, group, rolling."
+    yield "# Relational work before the steps: deduplicate, derive, join, sort, filter, group, rolling."
     yield from _listed("data", config.data, ())
 
 

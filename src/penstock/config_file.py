@@ -61,7 +61,7 @@ class PipelineFile:
         self._known(entries, _KEYS, "a pipeline file", "")
         values: dict[str, Any] = {}
         hints: dict[str, Any] = dict.fromkeys(("target", "weight", "group", "time"), str | None)
-        hints |= {"seed": int, "costs": Mapping[str, Mapping[str, float]]}
+        hints |= {"seed": int, "costs": Mapping[str, Mapping[str, float]], "sensitive": tuple[str, ...]}
         for key, node in entries.items():
             if key == "steps":
                 values[key] = self._steps(node)

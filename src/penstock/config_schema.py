@@ -134,7 +134,7 @@ def _settings(definition: Any) -> dict[str, Any]:
             continue
         entry = _of_hint(hints[item.name])
         if words.get(item.name):
-            entry = {"description": words[item.name], **entry}
+            entry = {**entry, "description": words[item.name]}  # of the setting, not of the type that it has
         if item.default is not dataclasses.MISSING:
             entry = {**entry, "default": _plain(item.default)}
         elif item.default_factory is dataclasses.MISSING:

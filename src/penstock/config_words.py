@@ -25,8 +25,8 @@ def summary_of(definition: Any) -> str:
     return " ".join((inspect.getdoc(definition) or "").split("\n\n")[0].split())
 
 
-def settings_of(definition: Any) -> dict[str, str]:
-    """What the docstring says of each argument or attribute, each as one line.
+def settings_of(definition: Any, sections: tuple[str, ...] = _SECTIONS) -> dict[str, str]:
+    """What the docstring says of each argument or attribute, or in other sections, each as one line.
 
     Example:
         >>> from penstock.source import ReadOptions
@@ -38,7 +38,7 @@ def settings_of(definition: Any) -> dict[str, str]:
     name = ""
     for line in (inspect.getdoc(definition) or "").splitlines():
         if not line.startswith(" ") and line.strip():
-            inside = line.strip() in _SECTIONS
+            inside = line.strip() in sections
             name = ""
         elif inside and (begun := re.fullmatch(r" {4}(\w+)(?: \([^)]*\))?: (.*)", line)):
             name = begun[1]

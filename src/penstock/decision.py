@@ -49,6 +49,9 @@ class Decision:
     Elkan, "The foundations of cost-sensitive learning" (IJCAI 2001): with equal costs it is the likeliest class; of
     two classes the second is chosen from the probability `threshold` on.
 
+    Metrics:
+        mean_cost: ``sum(cost[true, predicted]) / n``, of the costs that were said (``--costs``), 1 for every other error.
+
     Attributes:
         target: what is predicted.
         costs: shape (classes, classes): what it costs to predict a column's class for a row's class.

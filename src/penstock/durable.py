@@ -13,8 +13,10 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,24 @@ _REMEDIES = {
     errno.ENOENT: "the folder is gone: run the command again",
     errno.ENAMETOOLONG: "use a shorter name",
 }
+
+
+watcher: ContextVar[Callable[[str, str, float, float], None] | None] = ContextVar("watcher", default=None)
+"""Who is told of every wait for the disk, of the job of this context: what it was, the path, from when to when [s]."""
+
+
+@contextmanager
+def watched(name: str, path: Path) -> Iterator[None]:
+    """Tell the watcher, where there is one, how long this took."""
+    watch = watcher.get()
+    if watch is None:
+        yield
+        return
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        watch(name, str(path), began, time.monotonic())
 
 
 @contextmanager
@@ -88,7 +108,8 @@ class HashedFile(io.RawIOBase):
         """Flush, fsync (where ``durable``) and close; gives the size [bytes] and the SHA-256 in hex."""
         self._file.flush()
         if durable:
-            os.fsync(self._file.fileno())
+            with watched("fsync", self.path):
+                os.fsync(self._file.fileno())
         self.close()
         return self._size, self._hash.hexdigest()
 
@@ -110,7 +131,8 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with watched("fsync", folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -122,8 +144,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            with watched("fsync", path):
+                os.fsync(file.fileno())
+        with watched("rename", path):
+            temporary.replace(path)
         sync_folder(path.parent)
 
 
@@ -159,7 +183,7 @@ def put_in_place(new: Path, destination: Path) -> None:
     exchange two names (Linux since 3.15 does, but for some network file systems), there is a moment without the
     name; a crash in it leaves what was there as ``.NAME.old`` beside it, which `restore` puts back.
     """
-    with writing(destination):
+    with writing(destination), watched("publish", destination):
         if not destination.exists() or (destination.is_file() and new.is_file()):
             new.replace(destination)
         elif not _exchange(new, destination):

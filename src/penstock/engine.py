@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from penstock.batch import Batch, Count
 from penstock.errors import TooManyRejected
+from penstock.masking import Masking
 from penstock.sink import Receipt, Sink
 from penstock.source import Chunk, Note, Source
 from penstock.statistic import Statistic
@@ -25,15 +28,17 @@ class Transform(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a job may use: recorded in the run, never part of its plan.
+    """What a job may use, and what it may tell: recorded in the run, never part of its plan.
 
     Attributes:
         cores: threads that work at once, inner threads of libraries included.
         memory: what our processes may hold [bytes].
+        masking: what keeps values of sensitive columns out of what is told; None where there are none.
     """
 
     cores: int
     memory: int
+    masking: Masking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,42 @@ class Silent:
 
     def progressed(self, figures: Figures) -> None:
         """Nothing is told."""
+
+
+class Tracer(Protocol):
+    """Who notes what happened when, to be looked at afterwards; times are of `time.monotonic` [s]."""
+
+    def span(self, name: str, kind: str, began: float, ended: float, **told: Any) -> None:
+        """This thread did something, from then to then."""
+        ...
+
+    def mark(self, name: str, kind: str, at: float, weight: float = 0.0, **told: Any) -> None:
+        """Something happened; where there is too much to keep, the heaviest is kept."""
+        ...
+
+    def count(self, name: str, at: float, **values: float) -> None:
+        """So much there was of something."""
+        ...
+
+
+def tracer_of(listener: Listener) -> Tracer | None:
+    """The tracer that a listener carries through the layers; None where nobody asked for a trace."""
+    tracer: Tracer | None = getattr(listener, "tracer", None)
+    return tracer
+
+
+@contextmanager
+def spanned(listener: Listener, name: str, kind: str, **told: Any) -> Iterator[None]:
+    """What is done inside is a span of the trace, where there is one."""
+    tracer = tracer_of(listener)
+    if tracer is None:
+        yield
+        return
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        tracer.span(name, kind, began, time.monotonic(), **told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +221,13 @@ def check_rejected(task: Task, counts: tuple[Count, ...], *, early: bool, exampl
     if task.max_rejected is None or rejected <= task.max_rejected * max(rows, _EARLY_ROWS if early else 0):
         return
     worst = max(counts, key=lambda count: count.rejected)
+    folder = getattr(task.sink, "rejected", None)
     raise TooManyRejected(
         f"{rejected:,} of {rows:,} rows were rejected ({rejected / rows:.2%}), most of them by {worst.step!r}",
         where=task.title,
         expected=f"at most {task.max_rejected:.2%} (--max-rejected)",
         got=f"{rejected / rows:.2%}" + (f", such as {example}" if example else "") + "; nothing was published",
-        remedy="look at the rejected rows' reasons, mend the data or the configuration, or allow more",
+        remedy="look at the rejected rows' reasons"
+        + (f" in {folder}" if folder is not None and folder.is_dir() else " (penstock prepare keeps them)")
+        + ", mend the data or the configuration, or allow more",
     )

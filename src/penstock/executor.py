@@ -25,22 +25,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from penstock.batch import Batch, Count, add_counts
-from penstock.engine import Figures, Listener, Resources, Silent, Station, Task
-from penstock.errors import ResourceError
+from penstock.engine import Figures, Listener, Resources, Silent, Station, Task, tracer_of
+from penstock.errors import DataError, ResourceError
 from penstock.failing import without_failing
 from penstock.resources import give_back, held, keep_freed_memory, show_bytes
 from penstock.sink import Receipt, Writer
-from penstock.source import Chunk
+from penstock.source import BLOCK_BYTES, Chunk
 from penstock.statistic import Statistic
 
 _BLOCKS_PER_CORE = 3
 """Blocks in flight per core: enough that no stage starves; more would only hold memory."""
-_WORKING = 3
-"""What a block needs while it is worked on, in multiples of its size: as read, as mapped, as encoded."""
+_COPIES = 2
+"""What a block needs while it is worked on, beside its reading, in multiples of its size: as mapped, as encoded."""
 _TELL_EVERY = 0.2
 """Between two reports of progress [s]."""
 
@@ -53,6 +54,10 @@ class Done:
     receipt: Receipt
     statistics: tuple[tuple[Statistic[Any], ...], ...]
     rejected: Mapping[str, Any] | None = None
+
+
+_Piece: TypeAlias = "tuple[_Active | None, int, int]"
+"""What a piece of work was: of which chunk, how many rows and bytes."""
 
 
 @dataclass(eq=False)
@@ -74,6 +79,9 @@ class _Active:
     sizes: dict[int, int] = field(default_factory=dict)
     counts: tuple[Count, ...] = ()
     rejected: Mapping[str, Any] | None = None
+    began: float = field(default_factory=time.monotonic)
+    spent: dict[str, float] = field(default_factory=dict)  # by stage [s], where there is a tracer
+    finished: bool = False
 
     @property
     def complete(self) -> bool:
@@ -97,6 +105,7 @@ class Executor:
         self._task = task
         self._resources = resources
         self._listener: Listener = listener or Silent()
+        self._tracer = tracer_of(self._listener)
         self._first = first
         self._lock = threading.Condition()
         self._active: list[_Active] = []
@@ -109,9 +118,11 @@ class Executor:
         self._failure: BaseException | None = None
         self._in_flight = 0
         self._block = task.source.block_nbytes
+        self._largest = min(self._block, BLOCK_BYTES)  # what of it is the block itself, and not its decoding
         self._mapped = 0  # the largest block that the steps have made so far [bytes]
         self._rows = 0
         self._bytes_done = 0
+        self._chunks_done = 0
         self._busy = dict.fromkeys(("plan", "read", "map", "take"), 0.0)
         self._waiting = dict.fromkeys(("memory", "work"), 0.0)
         self._start = time.monotonic()
@@ -126,7 +137,9 @@ class Executor:
         keep_freed_memory()
         self._plan = iter(self._task.source.chunks() if chunks is None else chunks)
         threads = [
-            threading.Thread(target=self._work, name=f"penstock-{i}", daemon=True) for i in range(self._resources.cores)
+            # In the caller's context: whoever watches this job's waits for the disk, watches these threads' too.
+            threading.Thread(target=copy_context().run, args=(self._work,), name=f"penstock-{i}", daemon=True)
+            for i in range(self._resources.cores)
         ]
         for thread in threads:
             thread.start()
@@ -140,7 +153,7 @@ class Executor:
                 thread.join()
             self._abandon()
             self._ended = time.monotonic()
-            self._listener.progressed(self.figures(finished=True))
+            self._listener.progressed(self._traced_pass(self.figures(finished=True)))
 
     def figures(self, *, finished: bool = False) -> Figures:
         """Where the task stands."""
@@ -173,25 +186,62 @@ class Executor:
             if failure is not None:
                 raise failure
             if time.monotonic() >= next_told:
-                self._listener.progressed(self.figures())
+                self._listener.progressed(self._traced(self.figures()))
                 next_told = time.monotonic() + _TELL_EVERY
             yield from ready
             if ended:
                 return
 
+    def _traced(self, figures: Figures) -> Figures:
+        """The same figures; where there is a tracer, it has them too."""
+        if self._tracer is not None:
+            now, active = time.monotonic(), tuple(self._active)
+            self._tracer.count("bytes", now, in_flight=figures.in_flight, held=figures.held)
+            self._tracer.count("done", now, rows=figures.rows, chunks=self._chunks_done)
+            mapped, unmapped = sum(len(one.mapped) for one in active), sum(len(one.unmapped) for one in active)
+            self._tracer.count("queues", now, to_map=unmapped, to_take=mapped, to_give_out=len(self._done))
+        return figures
+
+    def _traced_pass(self, figures: Figures) -> Figures:
+        if self._tracer is not None:
+            self._traced(figures)
+            wanted = self._base + self._need() * _BLOCKS_PER_CORE * self._resources.cores
+            told = {"chunks": self._chunks_done, "bytes": self._bytes_done, "memory_wanted": wanted}
+            told |= {"cores": self._resources.cores, "memory": self._resources.memory}
+            began = self._start
+            self._tracer.span(figures.title, "pass", began, began + figures.seconds, **figures.to_json(), **told)
+        return figures
+
+    def _traced_piece(self, stage: str, piece: _Piece, began: float, ended: float) -> None:
+        """A piece of work, and after its last one the chunk."""
+        assert self._tracer is not None
+        active, rows, nbytes = piece
+        if active is None:
+            self._tracer.span(stage, "stage", began, ended)
+            return
+        chunk = active.chunk.index
+        self._tracer.span(stage, "stage", began, ended, chunk=chunk, rows=rows, bytes=nbytes)
+        with self._lock:
+            active.spent[stage] = active.spent.get(stage, 0.0) + ended - began
+        if active.finished and stage == "take":
+            spent = {name: round(seconds, 6) for name, seconds in active.spent.items()}
+            took = ended - active.began
+            told = {"chunk": chunk, "pass": self._task.title, "rows": rows, "bytes": active.chunk.nbytes, "took": took}
+            self._tracer.mark("chunk", "chunk", ended, took, **told, **spent)
+
     def _refuse_what_cannot_fit(self) -> None:
-        if self._base + _WORKING * self._block > self._resources.memory:
+        if self._base + self._need() > self._resources.memory:
             give_back()  # what an earlier pass has left in the allocators
             self._base = held()
         now = self._base
-        need = now + _WORKING * self._block
+        need = now + self._need()
         # Only before the work: a job that was let begin goes on, block by block, with what it holds by then.
         if self._first and need > self._resources.memory:
             raise ResourceError(
                 "one block does not fit into the memory given",
                 where=self._task.title,
                 expected=f"at least {show_bytes(need)}: {show_bytes(now)} held by the process, "
-                f"{show_bytes(_WORKING * self._block)} for a block being worked on",
+                f"{show_bytes(self._need())} for a block being worked on",
                 got=show_bytes(self._resources.memory),
                 remedy=f"--memory {-(-need // 2**20)}MiB or more",
             )
@@ -229,19 +279,25 @@ class Executor:
                     began = time.monotonic()
                     reason = "memory" if self._short_of_memory else "work"
                     self._lock.wait(0.5)
-                    self._waiting[reason] += time.monotonic() - began
+                    ended = time.monotonic()
+                    self._waiting[reason] += ended - began
+                    if self._tracer is not None:
+                        self._tracer.span(f"wait for {reason}", "wait", began, ended)
                     picked = self._pick()
             stage, job = picked
             began = time.monotonic()
-            job()
+            piece = job()
+            ended = time.monotonic()
+            if self._tracer is not None:
+                self._traced_piece(stage, piece, began, ended)
             with self._lock:
-                self._busy[stage] += time.monotonic() - began
+                self._busy[stage] += ended - began
                 self._lock.notify_all()
 
     def _all_done(self) -> bool:
         return self._planned_all and not self._planning and not self._active
 
-    def _pick(self) -> tuple[str, Callable[[], None]] | None:
+    def _pick(self) -> tuple[str, Callable[[], _Piece]] | None:
         """The next piece of work: nearest to the end first, then nearest to the front of the plan."""
         self._short_of_memory = False
         if self._stopped or self._failure:
@@ -296,7 +352,7 @@ class Executor:
 
     def _need(self) -> int:
         """What one more block may come to hold: as read and while it is worked on, and what the steps make of it."""
-        return max(_WORKING * self._block, self._block + 2 * self._mapped)
+        return self._block + _COPIES * max(self._largest, self._mapped)
 
     def _may_map(self) -> bool:
         if held() + 2 * self._mapped <= self._resources.memory:
@@ -305,7 +361,7 @@ class Executor:
         self._short_of_memory = held() + 2 * self._mapped > self._resources.memory
         return not self._short_of_memory
 
-    def _begin(self) -> None:
+    def _begin(self) -> _Piece:
         chunk = next(self._plan, None)
         with self._lock:
             self._planning = False
@@ -317,8 +373,9 @@ class Executor:
                 )
                 self._active.append(_Active(chunk, statistics))
                 self._order.append(chunk.index)
+        return None, 0, 0
 
-    def _read(self, active: _Active) -> None:
+    def _read(self, active: _Active) -> _Piece:
         if active.reader is None:
             active.reader = iter(self._task.source.read(active.chunk, self._task.columns))
         batch = next(active.reader, None)
@@ -326,21 +383,38 @@ class Executor:
             active.reading = False
             if batch is None:
                 active.exhausted = True
-                return
+                return active, 0, 0
             size = batch.nbytes
             self._block = max(self._block, size)
+            self._largest = max(self._largest, size)
             self._in_flight += size
             active.sizes[active.read] = size
             active.unmapped.append((active.read, batch))
             active.read += 1
+        return active, len(batch), size
 
-    def _map(self, active: _Active, number: int, batch: Batch) -> None:
-        results = without_failing(lambda block: tuple(_through(self._task.stations, block)), batch) or (batch,)
+    def _map(self, active: _Active, number: int, batch: Batch) -> _Piece:
+        results = self._told(batch)
         with self._lock:
             self._mapped = max(self._mapped, results[-1].nbytes)
             active.mapped[number] = results
+        return active, len(batch), results[-1].nbytes
 
-    def _take(self, active: _Active) -> None:
+    def _told(self, batch: Batch) -> tuple[Batch, ...]:
+        """A block through the stations, with what may be told of the rows that left it."""
+        masking = self._resources.masking
+        try:
+            results = without_failing(lambda block: tuple(_through(self._task.stations, block)), batch) or (batch,)
+        except DataError as error:
+            if masking is not None:
+                error.got = "not told, since there are sensitive columns"
+            raise
+        last = results[-1]
+        if masking is None or last.rejected is None or not last.rejected.num_rows:
+            return results
+        return (*results[:-1], replace(last, rejected=masking.rejected(last.rejected)))
+
+    def _take(self, active: _Active) -> _Piece:
         results = active.mapped.pop(active.taken)
         for statistics, result in zip(active.statistics, results, strict=False):
             for statistic in statistics:
@@ -360,8 +434,9 @@ class Executor:
             self._rows += next((c.rows_in for c in last.counts), len(last))
             active.taken += 1
             active.taking = False
+        return active, len(last), size
 
-    def _finish(self, active: _Active) -> None:
+    def _finish(self, active: _Active) -> _Piece:
         receipt = Receipt(active.chunk.index, active.counts)
         if self._task.sink is not None:
             if active.writer is None:
@@ -370,8 +445,11 @@ class Executor:
             receipt = replace(written, counts=active.counts)
         with self._lock:
             self._bytes_done += active.chunk.nbytes
+            self._chunks_done += 1
+            active.finished = True
             self._active.remove(active)
             self._done[active.chunk.index] = Done(active.chunk, receipt, active.statistics, active.rejected)
+        return active, next((count.rows_in for count in active.counts), 0), 0
 
 
 def _through(stations: tuple[Station, ...], batch: Batch) -> Iterator[Batch]:

@@ -121,6 +121,12 @@ def _clip(arguments: Sequence[Value]) -> pl.Expr:
     return value.expr.clip(low.literal, high.literal)
 
 
+UNITS = {
+    "minute": "1m", "hour": "1h", "day": "1d", "week": "1w", "month": "1mo", "quarter": "1q", "year": "1y",
+}  # fmt: skip
+"""The units of `date_trunc`, and what they are to Polars."""
+
+
 def _days(values: pl.Series) -> pl.Series:
     return pl.Series(values.to_numpy() / _DAY).fill_nan(None)
 
@@ -275,6 +281,10 @@ FUNCTIONS: dict[str, Function] = {
     "date": Function(
         ("text",), "time", lambda given: pl.lit(moment(given[0].literal), TYPES["time"]), "('2026-11-20')",
         constants=((0, "date"),),
+    ),
+    "date_trunc": Function(
+        ("text", "time"), "time", lambda given: given[1].expr.dt.truncate(UNITS[given[0].literal]), "('week', time)",
+        constants=((0, "unit"),),
     ),
     "days_between": Function(("time", "time"), "number", _days_between, "(from, to)"),
 }  # fmt: skip

@@ -19,6 +19,7 @@ from penstock.expression_functions import (
     BINARY,
     FUNCTIONS,
     TYPES,
+    UNITS,
     WHOLE,
     Function,
     Kind,
@@ -313,6 +314,7 @@ class Computation:
             "place": ("a whole number from 1", isinstance(found, float) and found.is_integer() and 1 <= found < 2**31),
             "text": ("a text", isinstance(found, str)),
             "bound": ("a number, or null for none", True),
+            "unit": (f"one of {', '.join(map(repr, UNITS))}", isinstance(found, str) and found in UNITS),
             "date": ("a date such as '2026-11-20'", isinstance(found, str) and moment(found) is not None),
         }[of]
         if not (value.constant and right):

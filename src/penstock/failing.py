@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from penstock.batch import Batch, Count
 from penstock.errors import DataError, PenstockError
+from penstock.masking import FAILED
 
 R = TypeVar("R")
 
 STEP = "transform"
 """The name under which rows are counted that no check had rejected, and that a step or a model fails on."""
-CODE = "failed"
+CODE = FAILED
 MOST = 1_000
 """Rows of one block that are looked for one by one; more are no accident of some rows."""
 

@@ -17,11 +17,12 @@ from penstock.batch import Count
 from penstock.engine import Engine, Listener, Station, Task, Transform
 from penstock.errors import DataError, PenstockError, UsageError
 from penstock.fusion import Chain
-from penstock.pipeline import FittedSteps, labels_of, refit
+from penstock.pipeline import Base, FittedSteps, labels_of, refit
 from penstock.schema import Schema
 from penstock.source import Note, Source
 from penstock.statistic import Statistic
 from penstock.step import Columns, FittedStep, Step, Use
+from penstock.updating import Earlier
 
 _SEVERAL = -1
 
@@ -109,7 +110,10 @@ class _Fit:
         extend: Callable[[Schema], Sequence[Step]],
         places: Sequence[str],
         protected: Sequence[str],
+        *,
+        earlier: Earlier | None,
     ) -> None:
+        self._earlier = earlier
         self._places = places
         self._protected = frozenset(protected)
         self.given = len(steps)
@@ -117,6 +121,7 @@ class _Fit:
         self.incoming = schema
         self._extend = extend
         self.states: list[dict[str, Statistic[Any]]] = [{} for _ in steps]
+        self.bases: list[dict[str, Base]] = [{} for _ in steps]
         self.fitted: list[FittedStep | None] = [None] * len(steps)
         self._met: list[Schema | None] = [None] * len(steps)  # what each fitted step was fitted to
         self._collected: dict[str, Statistic[Any]] = {}
@@ -185,15 +190,48 @@ class _Fit:
         new: list[None] = [None] * len(more)
         self.steps[self.given :] = more
         self.states[self.given :] = [{} for _ in more]
+        self.bases[self.given :] = [{} for _ in more]
         self.fitted[self.given :] = new
         self._met[self.given :] = new
 
     def _fit_if_known(self, place: int, schema: Schema) -> None:
         names = self.steps[place].statistics(schema)
         if names.keys() <= self.states[place].keys():
-            values = {name: self.states[place][name].value() for name in names}
-            self.fitted[place] = self.steps[place].fit(schema, values)
+            if self._earlier is None:
+                values = {name: self.states[place][name].value() for name in names}
+                self.fitted[place] = self.steps[place].fit(schema, values)
+            else:
+                merged = dict(self.states[place])
+                self.fitted[place] = self._earlier.fit(place, self.steps[place], schema, self.states[place])
+                for name in merged.keys() - self.bases[place].keys():
+                    if self.states[place][name] is not merged[name]:
+                        self.bases[place][name] = Base(place, merged[name])
             self._met[place] = schema
+
+    def _give(self, place: int, name: str, collected: Statistic[Any]) -> None:
+        """Hand a step the statistic that it wants; where the fit goes on from an earlier one, merged with its own."""
+        earlier = self._earlier
+        self.states[place][name] = collected if earlier is None else earlier.merged(place, name, collected)
+
+    def _derive(self, want: _Wanted, through: int, collected: Statistic[Any]) -> None:
+        """Hand a step the statistic that is derived for it from what was collected before another step."""
+        base: Statistic[Any] | None = collected
+        if self._earlier is not None:
+            base = self._earlier.merged_base(want.step, want.name, through, collected)
+        fitted = self.fitted[through]
+        state = fitted.derive(collected if base is None else base) if fitted is not None else None
+        if state is None:
+            raise DataError(
+                "a step promised to derive a statistic and did not",
+                where=f"step {self.steps[through].name!r}",
+                got=want.statistic.definition,
+                remedy="report this: it is a fault of the step",
+            )
+        if base is None:
+            self._give(want.step, want.name, state)
+            return
+        self.states[want.step][want.name] = state
+        self.bases[want.step][want.name] = Base(through, base)
 
     def _gather(self, scan: _Scan, place: int, walk: _Walk, before: Mapping[int, _Walk]) -> bool:
         """Ask the scan for what the step lacks; whether it will lack nothing after it."""
@@ -204,7 +242,7 @@ class _Fit:
             waits = walk.waits_for(statistic)
             through = next(iter(waits)) if len(waits) == 1 else _SEVERAL
             if not waits and walk.key(statistic) in self._collected:
-                self.states[place][name] = self._collected[walk.key(statistic)]
+                self._give(place, name, self._collected[walk.key(statistic)])
             elif not waits:
                 scan.add(walk.key(statistic), place, _Wanted(place, name, statistic))
             elif through in before and self.steps[through].derives(statistic):
@@ -219,7 +257,7 @@ class _Fit:
         wanted = [(key, want) for keys in scan.positions.values() for key, wants in keys.items() for want in wants]
         for key, want in wanted:
             if want.through is None:
-                self.states[want.step][want.name] = collected[key]
+                self._give(want.step, want.name, collected[key])
         derived = [(key, want, want.through) for key, want in wanted if want.through is not None]
         met = list(self.steps)
         # In the steps' order: what one step derives may be what fits the step through which the next one derives.
@@ -228,16 +266,7 @@ class _Fit:
                 self.walk()
             if self.steps[: want.step + 1] != met[: want.step + 1]:
                 continue  # further steps were chosen anew: they ask again for what they need
-            fitted = self.fitted[through]
-            state = fitted.derive(collected[key]) if fitted is not None else None
-            if state is None:
-                raise DataError(
-                    "a step promised to derive a statistic and did not",
-                    where=f"step {self.steps[through].name!r}",
-                    got=want.statistic.definition,
-                    remedy="report this: it is a fault of the step",
-                )
-            self.states[want.step][want.name] = state
+            self._derive(want, through, collected[key])
 
     def schema_at(self, place: int) -> Schema:
         """The schema before a step, as far as it is known."""
@@ -297,6 +326,7 @@ def fit_steps(
     max_rejected: float | None = None,
     places: Sequence[str] = (),
     protected: Sequence[str] = (),
+    earlier: Earlier | None = None,
 ) -> Fit:
     """Fit steps to a source, in as few scans as their dependencies have levels.
 
@@ -312,13 +342,14 @@ def fit_steps(
         max_rejected: the share of rows above which the fit is stopped.
         places: where each of ``steps`` is defined, for messages.
         protected: columns that no step may change: the target.
+        earlier: a fit of these steps to other rows, to go on from: the statistics of both are merged.
 
     Raises:
         UsageError: a step changes a protected column.
         SchemaError: a step meets no column.
         DataError: a step can't be fitted to what is there.
     """
-    fit = _Fit(steps, source.schema, extend, places, protected)
+    fit = _Fit(steps, source.schema, extend, places, protected, earlier=earlier)
     found: tuple[Statistic[Any], ...] = ()
     ledgers: list[tuple[Count, ...]] = []
     while True:
@@ -345,7 +376,7 @@ def fit_steps(
             for pair in zip(keys, statistics, strict=True)
         ]
         fit.take(scan, dict(collected))
-    fitted = refit(fit.steps, source.schema, fit.states, len(ledgers))
+    fitted = refit(fit.steps, source.schema, fit.states, len(ledgers), fit.bases)
     own = tuple(extend(fitted.steps[fit.given - 1].schema if fit.given else source.schema))
     if own == tuple(fit.steps[fit.given :]):
         return Fit(fitted, found, tuple(ledgers))

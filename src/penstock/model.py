@@ -184,6 +184,36 @@ class Model(ABC):
             ResourceError: it can't be trained in the memory given; says what it needs.
         """
 
+    def update(self, fitted: FittedModel, data: TrainingData) -> FittedModel:
+        """Learn further from new rows, from where a fitted model of this definition is: it stays as it was.
+
+        Args:
+            fitted: what this definition gave for other rows.
+            data: the new rows, with the features of ``fitted``.
+
+        Raises:
+            UsageError: it learns from all rows at once, and can't go on.
+            DataError: there is nothing to learn from.
+            ResourceError: it can't be trained in the memory given; says what it needs.
+        """
+        raise self.cannot_go_on()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether `update` can take a fitted model of this definition further."""
+        return False
+
+    def cannot_go_on(self) -> UsageError:
+        """The error for a model that can't be updated."""
+        estimator = getattr(self, "estimator", "")
+        return UsageError(
+            f"the model {self.name + (':' + estimator if estimator else '')!r} can't be taken further",
+            expected="a model that goes on from where it was: boosted, linear, network, or one of scikit-learn's that "
+            "learns batch by batch (sgd, perceptron, passive_aggressive, mlp, naive Bayes)",
+            got="one that learns from all rows at once",
+            remedy="train anew on all rows, old and new: penstock train OLD NEW",
+        )
+
 
 @dataclass(frozen=True)
 class Auto:

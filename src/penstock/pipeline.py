@@ -18,6 +18,20 @@ from penstock.step import FittedStep, Step, TableStep, Use
 
 
 @dataclass(frozen=True)
+class Base:
+    """The same statistic of all rows, where a step's own is not simply that.
+
+    Attributes:
+        through: the place of the step before whose transform it was collected: what the step's own was derived from. The
+            step's own place, where its own was left as it was when a fit went on with more rows.
+        statistic: of the values as they come into that step.
+    """
+
+    through: int
+    statistic: Statistic[Any]
+
+
+@dataclass(frozen=True)
 class FittedSteps:
     """Fitted steps in a row, and the states they were fitted from.
 
@@ -27,6 +41,7 @@ class FittedSteps:
         steps: the fitted steps.
         states: for each step, the statistics it was fitted from, under its own names.
         scans: how many scans the fit took.
+        bases: for each step, what is beside those of its statistics that were derived, or left as they were, by name.
     """
 
     incoming: Schema
@@ -34,6 +49,7 @@ class FittedSteps:
     steps: tuple[FittedStep, ...]
     states: tuple[Mapping[str, Statistic[Any]], ...]
     scans: int = 0
+    bases: tuple[Mapping[str, Base], ...] = ()
 
     @property
     def schema(self) -> Schema:
@@ -80,7 +96,11 @@ def labels_of(steps: Sequence[Step]) -> tuple[str, ...]:
 
 
 def refit(
-    steps: Sequence[Step], incoming: Schema, states: Sequence[Mapping[str, Statistic[Any]]], scans: int = 0
+    steps: Sequence[Step],
+    incoming: Schema,
+    states: Sequence[Mapping[str, Statistic[Any]]],
+    scans: int = 0,
+    bases: Sequence[Mapping[str, Base]] = (),
 ) -> FittedSteps:
     """Fit steps from states that are there already: after a fit's scans, and when an artifact is opened."""
     schema = incoming
@@ -89,7 +109,7 @@ def refit(
         one = step.fit(schema, {name: statistic.value() for name, statistic in state.items()})
         fitted.append(one)
         schema = one.schema
-    return FittedSteps(incoming, labels_of(steps), tuple(fitted), tuple(states), scans)
+    return FittedSteps(incoming, labels_of(steps), tuple(fitted), tuple(states), scans, tuple(bases))
 
 
 def _roots(fitted: FittedStep, schema: Schema) -> dict[str, tuple[str, ...]]:

@@ -87,6 +87,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
     },
     "relations": {
         "deduplicate": "penstock.relations.deduplicate:Deduplicate",
+        "derive": "penstock.relations.derive:DeriveColumns",
         "join": "penstock.relations.join:Join",
         "join_rows": "penstock.relations.join_rows:JoinRows",
         "sort": "penstock.relations.sort:Sort",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -176,6 +176,11 @@ class Relation(ABC):
 
     def located(self, folder: Path) -> Relation:
         """The same with paths that are relative to a folder made absolute."""
+        return self
+
+    def possible(self, incoming: Schema, needed: Collection[str]) -> Relation | None:
+        """The same for rows that lack columns: without what it would make of those and nobody needs; None where
+        nothing is left to do. So a target that is derived need not be there to predict it."""
         return self
 
     @abstractmethod

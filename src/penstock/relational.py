@@ -183,7 +183,7 @@ class RelatedSource(Source):
         if looks:
             raise UsageError(
                 "these data can't be taken file by file",
-                expected="relational work that looks at one row of them at a time: filter, map_columns, join",
+                expected="relational work that looks at one row of them at a time: filter, derive, map_columns, join",
                 got=", ".join(map(repr, looks)),
                 remedy="do the whole again with --restart, or that work before",
             )

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from penstock.batch import Count, add_counts
-from penstock.durable import put_in_place, read_json, restore, sync_folder, write_json, writing
+from penstock.durable import put_in_place, read_json, restore, sync_folder, watched, write_json, writing
 from penstock.engine import Resources
 from penstock.errors import RunError
 from penstock.run_identity import by_path, contents, difference, only_more, versions
@@ -362,7 +362,8 @@ class Run:
         with writing(self.folder), (self.folder / "progress.jsonl").open("ab") as file:
             file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            with watched("receipt", self.folder):
+                os.fsync(file.fileno())
         self._receipts[receipt.chunk] = receipt
 
     def adopt(self, receipts: Iterable[Receipt]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from penstock.batch import Batch, Count, add_counts
@@ -96,7 +97,12 @@ class Sink(ABC):
 
     Laws, checked by `penstock.testing.check_sink`: opening a chunk again replaces what was written for it before;
     before `commit` a reader sees nothing, after it all of it; parts are readable by anyone's library.
+
+    Attributes:
+        rejected: the folder of the rejected rows, where they are kept.
     """
+
+    rejected: Path | None
 
     @abstractmethod
     def open(self, chunk: Chunk) -> Writer:

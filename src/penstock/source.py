@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.batch import Batch
 from penstock.errors import UsageError
@@ -39,6 +39,8 @@ class ReadOptions:
             1234.5 as the column would write it), "%d/%m/%Y", "iso", "epoch seconds", "time of day", "a;b" for lists;
             "" for the plain way.
         sample_rows: rows that types and roles are inferred from.
+        missing_columns: what becomes of a column of the first file that another lacks: "insert" nulls there, which is
+            said, or "raise", as Polars calls it. JSON lines have no header: there a field that is left out is null.
     """
 
     columns: tuple[str, ...] | None = None
@@ -48,6 +50,7 @@ class ReadOptions:
     roles: Mapping[str, Role] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)
     sample_rows: int = 20_000
+    missing_columns: Literal["insert", "raise"] = "insert"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from penstock.engine import Figures
+    from penstock.engine import Figures, Tracer
     from penstock.source import Note
 
 QUIET_SECONDS = 10.0
@@ -43,6 +43,7 @@ class Terminal:
 
     Attributes:
         exit_code: what the command ends with; None while it goes well.
+        tracer: who notes what happened when; None where nobody asked.
 
     Example:
         >>> from penstock.errors import UsageError
@@ -62,6 +63,7 @@ class Terminal:
         stopped: str = "stopped; nothing was written",
     ) -> None:
         self.exit_code: int | None = None
+        self.tracer: Tracer | None = None
         self._json = as_json
         self._quiet = quiet
         self._debug = debug or os.environ.get("PENSTOCK_DEBUG", "") not in ("", "0")

@@ -1,5 +1,11 @@
-"""A job that is killed at a random moment goes on by the same command, and makes the same bytes."""
+"""A job that is killed at a random moment goes on by the same command, and makes the same bytes.
 
+The long form: PENSTOCK_KILLS, see `make faults`.
+"""
+
+from __future__ import annotations
+
+import json
 import os
 import random
 import shutil
@@ -7,92 +13,187 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import polars as pl
 import pytest
+from killed import BAD, CORES, ROWS, Starter, write_data
 
 from penstock.durable import read_json, sha256
 
-KILLS = int(os.environ.get("PENSTOCK_KILLS", "6"))
+KILLS = int(os.environ.get("PENSTOCK_KILLS", "50"))
+SHARES = {"prepare": 10, "predict": 9, "predict to a file": 9, "second generation": 9, "replay": 7, "train": 6}
+"""Of fifty kills, how many each job gets."""
+IN_FLIGHT = 2 * (CORES + 1)
+"""Chunks begun and not yet received: on every thread one and one ahead, and as many that wait for their receipt."""
 
-JOB = """
-import sys
-import penstock as ps
-from penstock.source import ReadOptions
-from penstock.sources.files import Limits, find_files
-from penstock.sources.parquet import ParquetSource
 
-data, out = sys.argv[1:]
-steps = [ps.Impute(ps.numeric(), "mean"), ps.Clip(ps.numeric()), ps.Standardize(ps.numeric()), ps.Ordinal("c")]
-source = ParquetSource(find_files(data), ReadOptions(), Limits(block_rows=2_000, chunk_bytes=400_000))
-done = ps.Pipeline(steps).prepare(source, to=out, cores=2)
-print(done.resumed, done.already_done)
-"""
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    made = Starter()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows enough for some dozens of small chunks."""
     folder = tmp_path_factory.mktemp("data")
-    random_state = np.random.default_rng(0)
-    rows = 240_000
-    columns = {
-        f"n{i}": pa.array(random_state.normal(size=rows), mask=random_state.random(rows) < 0.01) for i in range(8)
-    }
-    columns["c"] = pa.array(random_state.choice(["x", "y", "z"], rows))
-    for number in range(4):
-        table = pa.table(columns).slice(number * rows // 4, rows // 4)
-        pq.write_table(table, folder / f"{number}.parquet", row_group_size=5_000)
+    write_data(folder)
     return folder
 
 
-def command(data: Path, out: Path) -> list[str]:
-    return [sys.executable, "-c", JOB, str(data), str(out)]
+@pytest.fixture(scope="module")
+def model(data: Path, starter: Starter) -> Path:
+    place = data.with_name("model")
+    place.mkdir()
+    starter.run("train", data, place, place)
+    return place / "out"
 
 
-def hashes(out: Path) -> list[str]:
-    return [sha256(path) for path in sorted(out.iterdir())]
+def hashes(place: Path) -> dict[str, str]:
+    """What is published, without what lies in the run's folder."""
+    paths = [path for path in place.rglob("*") if path.is_file() and path.name != "log"]
+    return {
+        str(path.relative_to(place)): sha256(path)
+        for path in paths
+        if not path.relative_to(place).parts[0].endswith(".run")
+    }
 
 
-def receipts(out: Path) -> int:
-    progress = out.with_name("out.run") / "progress.jsonl"
-    return len(progress.read_bytes().splitlines()) if progress.exists() else 0
+def receipts(place: Path) -> list[int]:
+    """The chunks of whole lines of the progress."""
+    (path,) = place.glob("*.run/progress.jsonl") if list(place.glob("*.run/progress.jsonl")) else (None,)
+    lines = path.read_bytes().split(b"\n")[:-1] if path else []
+    return [json.loads(line)["receipt"]["chunk"] for line in lines]
 
 
-def run_and_kill(data: Path, out: Path, after: int, chance: random.Random) -> None:
-    """Kill the job a moment after it has finished so many chunks."""
-    process = subprocess.Popen(command(data, out), stdout=subprocess.PIPE, text=True)
-    while process.poll() is None and receipts(out) < after:
-        time.sleep(0.002)
-    time.sleep(chance.uniform(0, 0.03))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+def state(place: Path) -> str:
+    paths = list(place.glob("*.run/run.json"))
+    return str(read_json(paths[0])["state"]) if paths else "none"
 
 
-def test_a_killed_job_goes_on_by_the_same_command_and_makes_the_same_bytes(data: Path, tmp_path: Path) -> None:
-    subprocess.run(command(data, tmp_path / "clean"), check=True, capture_output=True)
-    wanted = hashes(tmp_path / "clean")
-    assert len(wanted) > 20
+def scanned(place: Path) -> int | None:
+    """How many chunks the scan under way is of; None where none has been written yet."""
+    found = []
+    for path in place.glob("*.run/scans/*"):
+        if path.suffix != ".new":
+            payload = path.read_bytes()[32:]
+            found.append((path.stat().st_mtime_ns, json.loads(payload[8 : 8 + int.from_bytes(payload[:8], "little")])))
+    return max(found, key=lambda one: one[0])[1]["chunks"] if found else None
+
+
+def read_since(place: Path, line: int = 0) -> list[int]:
+    """The chunks that were read, in order."""
+    path = place / "log"
+    return [int(text) for text in path.read_text().split()][line:] if path.exists() else []
+
+
+def ids(place: Path) -> list[int]:
+    out = place / "out.csv"
+    table = pl.read_csv(out) if out.exists() else pl.read_parquet(place / "out" / "*.parquet")
+    return [int(one) for one in table["id"]]
+
+
+def rejected(place: Path) -> list[tuple[str, int]]:
+    paths = sorted(place.glob("*.run/rejected/*.parquet"))
+    return [row for path in paths for row in pl.read_parquet(path).select("path", "row").iter_rows()]
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", list(SHARES))
+def test_a_killed_job_goes_on_by_the_same_command_and_makes_the_same_bytes(
+    starter: Starter, data: Path, model: Path, tmp_path: Path, name: str
+) -> None:
+    before = tmp_path / "before"  # what is there when the job begins
+    before.mkdir()
+    if name in ("second generation", "replay"):
+        starter.run("first generation" if name == "second generation" else "predict", data, before, model)
+        (before / "log").unlink(missing_ok=True)
+    try:
+        if name == "replay":
+            write_data(data, mended=True)
+        _kill_again_and_again(starter, data, model, tmp_path, name)
+    finally:
+        write_data(data)
+
+
+def _kill_again_and_again(starter: Starter, data: Path, model: Path, tmp_path: Path, name: str) -> None:
+    place, before = tmp_path / "place", tmp_path / "before"
+
+    def afresh() -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(before, place)
+
+    afresh()
+    clean = starter.run(name, data, place, model)
+    wanted, bad, chunks = hashes(place), rejected(place), len(set(read_since(place)))
+    if name != "train":
+        gone = () if name == "replay" else BAD
+        assert ids(place) == [n * ROWS + row for n in range(3) for row in range(ROWS) if row not in gone]
+    seen = [hashes(before), wanted]
+    chance = random.Random(name)
+    kills = went_on = scans_went_on = 0
+    share = -(-KILLS * SHARES[name] // 50)
+    for number in range(10 * share):
+        if kills >= share:
+            break
+        afresh()
+        killed = 0
+        while True:
+            after, at_least = chance.uniform(0, clean["seconds"]), 0
+            if name not in ("train", "replay") and chance.random() < 0.5:
+                after, at_least = chance.uniform(0, 0.02), chance.randrange(1, chunks + 1)
+            answer = starter.run(name, data, place, model, kill_after=after, receipts=at_least)
+            killed += answer["killed"]
+            assert hashes(place) in seen, f"kill {number}: something else than a whole output can be seen"
+            if not answer["killed"] or chance.random() < 0.7:
+                break  # otherwise what goes on is killed again
+        kills += killed
+        told, had, states, lines = state(place), receipts(place), scanned(place), len(read_since(place))
+        fitted = bool(list(place.glob("*.run/fitted/manifest.json")))
+        done = starter.run(name, data, place, model)
+        assert hashes(place) == wanted, f"kill {number}, state {told}"
+        assert rejected(place) == bad, f"kill {number}, state {told}"
+        assert state(place) == "committed"
+        more = read_since(place, lines)
+        if had and told == "running" and name != "replay":
+            assert done["resumed"] == len(had), "a finished chunk was done again"
+            assert not set(had) & set(more), "a finished chunk was read again"
+            went_on += 1
+        if "predict" in name or "generation" in name:
+            assert len(read_since(place)) <= chunks + IN_FLIGHT * killed, "more was done again than was in flight"
+        if states is not None and more and told == "running" and not fitted:
+            assert min(more[: CORES + 1]) == states % chunks, "a scan did not go on where its states were written"
+            scans_went_on += states < chunks
+    assert kills >= share, "the job is too quick to be killed: the test tests nothing"
+    if name not in ("train", "replay"):
+        assert went_on > 0, "no kill came while chunks were done: the test tests nothing"
+    if name == "train":
+        assert scans_went_on > 0, "no kill came during a scan: the test tests nothing"
+
+
+def test_a_command_that_is_killed_goes_on_when_it_is_typed_again(data: Path, model: Path, tmp_path: Path) -> None:
+    def command(out: Path) -> list[str]:
+        options = ["--keep", "id", "--max-rejected", "10%", "--quiet"]
+        return [sys.executable, "-m", "penstock", "predict", str(model), str(data), "--to", str(out), *options]
+
+    began = time.monotonic()
+    subprocess.run(command(tmp_path / "clean"), check=True, capture_output=True)
+    seconds = time.monotonic() - began
+    wanted = hashes(tmp_path)
+    assert wanted
     chance = random.Random(0)
-    out = tmp_path / "out"
-    went_on = 0
-    for number in range(KILLS):
-        run_and_kill(data, out, chance.randrange(len(wanted) + 1), chance)
-        before = receipts(out)
-        if out.exists():
-            assert hashes(out) == wanted, f"kill {number}: something else than the whole output can be seen"
-        document = out.with_name("out.run") / "run.json"
-        state = read_json(document)["state"] if document.exists() else "running"
-        done = subprocess.run(command(data, out), check=True, capture_output=True, text=True).stdout.split()
-        assert (done[1] == "True") == (state == "committed")
-        if state == "running":
-            assert int(done[0]) == before, "a finished chunk was done again"
-            went_on += before > 0
-        assert hashes(out) == wanted
-        assert read_json(document)["state"] == "committed"
-        for path in (out, out.with_name("out.run")):
+    place = tmp_path / "place"
+    place.mkdir()
+    for _ in range(max(2, KILLS // 50)):
+        process = subprocess.Popen(command(place / "clean"), stdout=subprocess.DEVNULL)
+        time.sleep(chance.uniform(0.4 * seconds, seconds))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert hashes(place) in ({}, wanted)
+        again = subprocess.run(command(place / "clean"), capture_output=True, text=True)
+        assert again.returncode == 0, again.stderr
+        assert hashes(place) == wanted
+        for path in (place / "clean", place / "clean.run"):
             shutil.rmtree(path)
-    assert went_on > 0, "no kill came while chunks were done: the test tests nothing"

@@ -142,6 +142,22 @@ def test_predictions_keep_order_and_columns_and_say_each_row(
     )
 
 
+def test_columns_to_keep_are_named_by_globs_too(fitted: ps.FittedPipeline, data: Path) -> None:
+    made = ["prediction", "probability_no", "probability_yes"]
+    columns = rows_of(data).columns
+    assert fitted.predict(data, keep=["*"]).column_names == [*columns, *made]
+    assert fitted.predict(data, keep=["z", "[xy]", "*"]).column_names[:3] == ["z", "x", "y"]
+    assert fitted.predict(rows_of(data).with_columns(pl.lit(1.0).alias("*")), keep=["*"]).column_names == ["*", *made]
+    with pytest.raises(SchemaError, match="it is to be kept"):
+        fitted.predict(data, keep=["nothing_*"])
+
+
+def test_a_target_that_only_a_step_derives_is_refused_with_the_way_to_it(data: Path) -> None:
+    pipeline = ps.Pipeline([ps.Derive({"late": "y = 'yes'"})], ps.BoostedTrees(rounds=5), target="late")
+    with pytest.raises(SchemaError, match=r"the target is none of the columns[\s\S]*penstock prepare"):
+        pipeline.fit(data)
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "arrow"])
 def test_predictions_into_one_file_hold_the_same_rows(
     fitted: ps.FittedPipeline, data: Path, tmp_path: Path, suffix: str

@@ -236,3 +236,10 @@ def test_auto_refuses_candidates_that_are_not_models(data: Path) -> None:
             quick(model=ps.Auto(candidates=(name,))).fit(str(data))
     with pytest.raises(UsageError, match="metric"):
         quick(model=ps.Auto(metric="rmse")).fit(str(data))
+
+
+def test_what_to_look_at_says_the_column(tmp_path: Path) -> None:
+    data = pl.DataFrame({"x": np.arange(400.0) % 7, "tells": np.arange(400.0) % 2, "y": ["no", "yes"] * 200})
+    heard = Heard()
+    ps.Pipeline([], ps.BoostedTrees(rounds=5, folds=1), target="y").fit(data, listener=heard)
+    assert any(note.topic == "look at tells" and "tells the target" in note.text for note in heard.notes)

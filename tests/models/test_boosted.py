@@ -59,6 +59,7 @@ def test_a_single_model_is_what_lightgbm_gives_by_hand() -> None:
             "learning_rate": 0.1,
             "min_data_in_leaf": 5,
             "max_cat_to_onehot": 100_000,
+            "max_delta_step": 10.0,
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,
@@ -136,6 +137,25 @@ def test_folds_and_shapes_beat_lightgbms_defaults_on_rows_never_seen() -> None:
     theirs = metrics.log_loss(signal > 0, plain.predict_proba(matrix_of(table))[:, 1])
     ours = metrics.log_loss(signal > 0, positive(BoostedTrees(rounds=200).train(data), table))
     assert ours < theirs
+
+
+def test_the_trees_of_a_rare_class_do_not_diverge() -> None:
+    random = np.random.default_rng(0)
+    rare = random.random(30_000) < 0.003
+    x = random.normal(size=(30_000, 5))
+    x[rare, :3] += np.where(random.random((np.count_nonzero(rare), 1)) < 0.5, 3, -3)
+    x = np.round(x, 1)
+    table = pa.table({f"x{place}": column for place, column in enumerate(x.T)})
+    schema = Schema(tuple(number(name) for name in table.column_names))
+    learn, judge = slice(0, 15_000), slice(15_000, None)
+    model = BoostedTrees(
+        rounds=100, folds=1, early_stopping_rounds=None, learning_rate=0.1, num_leaves=63, min_data_in_leaf=20
+    )
+    fitted = model.train(TableData(table[learn], schema, YES_NO, rare[learn], cores=1))
+    plain = lightgbm.LGBMClassifier(num_leaves=63, n_jobs=1, verbose=-1).fit(x[learn], rare[learn])
+    theirs = metrics.log_loss(rare[judge], plain.predict_proba(x[judge])[:, 1])
+    ours = metrics.log_loss(rare[judge], positive(fitted, table[judge]))
+    assert ours < 0.7 * theirs
 
 
 def test_a_regression_is_as_good_as_lightgbms_whatever_its_unit() -> None:

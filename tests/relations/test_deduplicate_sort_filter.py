@@ -1,4 +1,4 @@
-"""Deduplicate, Sort, Filter and MapColumns, beside Polars."""
+"""Deduplicate, Sort, Filter, DeriveColumns and MapColumns, beside Polars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from related_rows import batches_of, counts_of, frame_of, keys_of, laid, rows_of
 from penstock.errors import SchemaError, UsageError
 from penstock.relations.columns import MapColumns
 from penstock.relations.deduplicate import Deduplicate
+from penstock.relations.derive import DeriveColumns
 from penstock.relations.filter import Filter
+from penstock.relations.group import Group
 from penstock.relations.sort import Sort
 
 LAWS = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -132,6 +134,25 @@ def test_columns_get_other_names_and_units(tmp_path: Path) -> None:
     assert found.schema["height_cm"].role.value == "number"
 
 
+@LAWS
+@given(ROWS)
+def test_derived_columns_are_those_of_polars_and_can_be_grouped_by(tmp_path: Path, rows: list[Any]) -> None:
+    data = columns_of(rows)
+    derive = DeriveColumns({"y": "x * 2 + 1", "big": "x > 0", "c": "concat(c, '!')", "one": "1"})
+    found, _ = laid(source_of(tmp_path, data), derive, Filter("y is not null"))
+    x = pl.col("x")
+    made = frame_of(data).with_columns(
+        y=x * 2 + 1, big=x > 0, c=pl.concat_str([pl.col("c"), pl.lit("!")]), one=pl.lit(1.0)
+    )
+    same(rows_of(found), made.filter(pl.col("y").is_not_null()))
+    assert (found.schema["one"].role.value, found.schema["c"].role.value) == ("integer", "category")
+    grouped, _ = laid(source_of(tmp_path, data), derive, Group("big", {"n": ("count", "y"), "ones": ("sum", "one")}))
+    counts = made.group_by("big", maintain_order=True).agg(
+        n=pl.col("y").count().cast(pl.Float64), ones=pl.col("one").sum()
+    )
+    same(rows_of(grouped), counts)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -143,6 +164,9 @@ def test_columns_get_other_names_and_units(tmp_path: Path) -> None:
         (lambda: Sort([]), "not columns"),
         (lambda: Filter("a >"), "at position"),
         (MapColumns, "nothing to map"),
+        (lambda: DeriveColumns({}), "no columns to derive"),
+        (lambda: DeriveColumns({"y": 3}), "not an expression"),  # type: ignore[dict-item]
+        (lambda: DeriveColumns({"y": "x +"}), "derive: column 'y': at position"),
         (lambda: MapColumns(scale={"a": 0}), "not a unit"),
         (lambda: MapColumns(offset={"a": float("nan")}), "not a unit"),
     ],
@@ -161,6 +185,7 @@ def test_a_definition_that_makes_no_sense_is_refused(make: Any, message: str) ->
         (Filter("wors > 1"), "did you mean 'words'"),
         (Filter("number + 1"), "not a condition"),
         (MapColumns(scale={"words": 2}), "not a column of numbers"),
+        (DeriveColumns({"y": "nunber + 1"}), "did you mean 'number'"),
         (MapColumns(rename={"number": "words"}), "two columns have one name"),
     ],
 )

@@ -173,6 +173,73 @@ def test_a_window_never_looks_into_the_future(tmp_path: Path) -> None:
     ].to_list() == [5.0, 1.0, 3.0, 6.0, 9.0, 7.0]
 
 
+CLOSED = ("right", "left", "both", "neither")
+
+
+@LAWS
+@given(
+    rows=ROWS, window=st.integers(2, 6), least=st.integers(1, 2), closed=st.sampled_from(CLOSED),
+    function=st.sampled_from(SIMPLE[:-1]),
+)  # fmt: skip
+def test_ends_of_windows_of_rows_are_those_of_pandas(
+    tmp_path: Path, rows: list[Any], window: int, least: int, closed: Any, function: Any
+) -> None:
+    data, least = rolling_data(rows), 1 if closed == "neither" else least
+    relation = Rolling("x", function, window, by="e", order="t", closed=closed, min_rows=least, suffix="_new")
+    found = rows_of(laid(source_of(tmp_path, data), relation)[0])
+    frame = pd.DataFrame({name: values for name, (_, values) in data.items()})
+    frame["x"] = frame["x"].astype(float)
+    parts = []
+    for _, part in frame.sort_values("t", kind="stable").groupby("e", dropna=False, sort=False):
+        rolled = part["x"].rolling(window, min_periods=0 if function == "count" else least, closed=closed)
+        parts.append(getattr(rolled, function)())
+    expected = pd.concat(parts).sort_index()
+    assert found["x_new"].to_list() == [None if math.isnan(v) else pytest.approx(v, abs=1e-6) for v in expected]
+
+
+@LAWS
+@given(
+    rows=st.lists(st.integers(0, 20), min_size=1, max_size=30), hours=st.integers(1, 6),
+    offset=st.integers(-9, 4), closed=st.sampled_from(CLOSED),
+)  # fmt: skip
+def test_windows_with_an_offset_are_those_of_polars(
+    tmp_path: Path, rows: list[int], hours: int, offset: int, closed: Any
+) -> None:
+    offset = offset if (offset, closed) != (-hours, "right") else offset - 1  # that one ends with the row, not its time
+    data = rolling_data([("a" if hour % 2 else "b", hour, float(i)) for i, hour in enumerate(rows)])
+    relation = Rolling("x", "sum", f"{hours}h", "e", "t", closed=closed, offset=f"{offset}h", min_rows=0, suffix="_new")
+    found = rows_of(laid(source_of(tmp_path, data), relation)[0])
+    frame = frame_of(data).with_row_index("row").sort("t", maintain_order=True)
+    ends: Any = "none" if closed == "neither" else closed
+    rolled = frame.rolling("t", period=f"{hours}h", offset=f"{offset}h", closed=ends, group_by="e")
+    sums = rolled.agg(pl.col("x").sum().alias("sum")).unique(["e", "t"])
+    expected = frame.join(sums, on=["e", "t"]).sort("row")["sum"].to_list()
+    assert found["x_new"].to_list() == expected
+
+
+@LAWS
+@given(values=st.lists(NUMBER, min_size=1), offset=st.integers(-8, 4), window=st.integers(1, 4))
+def test_a_window_of_rows_with_an_offset_lies_after_it(
+    tmp_path: Path, values: list[Any], offset: int, window: int
+) -> None:
+    relation = Rolling("x", "sum", window, offset=offset, min_rows=0, suffix="_new")
+    found = rows_of(laid(source_of(tmp_path, {"x": ("number", values)}), relation)[0])["x_new"].to_list()
+    for place, value in enumerate(found):
+        inside = range(max(0, place + offset + 1), max(0, place + offset + window + 1))
+        assert value == pytest.approx(sum(values[i] or 0.0 for i in inside if i < len(values)))
+
+
+def test_a_window_that_is_not_closed_at_the_row_holds_nothing_of_its_day(tmp_path: Path) -> None:
+    rows = [("a", 24 * day, 1.0) for day in (0, 1, 1, 1, 2)]
+    changed = [(entity, hour, 100.0 if hour == 24 else x) for entity, hour, x in rows]
+    relation = Rolling("x", "sum", "2d", by="e", order="t", closed="left", suffix="_new")
+    one, two = (
+        rows_of(laid(source_of(tmp_path, rolling_data(some)), relation)[0])["x_new"] for some in (rows, changed)
+    )
+    assert one.to_list() == [None, 1.0, 1.0, 1.0, 4.0]
+    assert two.to_list() == [None, 1.0, 1.0, 1.0, 301.0]
+
+
 def test_a_large_value_leaves_no_trace_in_the_windows_after_it(tmp_path: Path) -> None:
     data = {"x": ("number", [1e17, 0.1, 0.2, 0.3, 0.4])}
     rows = rows_of(laid(source_of(tmp_path, data), Rolling("x", "sum", 2))[0])
@@ -230,6 +297,14 @@ def test_durations(text: str, microseconds: int) -> None:
         (lambda: Rolling("x", "mean", 2, min_rows=3), "more rows than the window has"),
         (lambda: Rolling("x", "savitzky_golay", "1h", order="t"), "a window of time"),
         (lambda: Rolling("x", "savitzky_golay", 2), "too short for the polynomial"),
+        (lambda: Rolling("x", "mean", 2, closed="none"), "not one of its values"),  # type: ignore[arg-type]
+        (lambda: Rolling("x", "mean", 1, closed="neither"), "more rows than the window has"),
+        (lambda: Rolling("x", "mean", 2, offset="7d"), "not a number of rows"),
+        (lambda: Rolling("x", "mean", 2, offset=True), "not a number of rows"),
+        (lambda: Rolling("x", "mean", "7d", order="t", offset=7), "not a duration"),
+        (lambda: Rolling("x", "mean", "7d", order="t", offset="+7d"), "offset: not a duration"),
+        (lambda: Rolling("x", "mean", 3, centered=True, closed="left"), "said already"),
+        (lambda: Rolling("x", "savitzky_golay", 5, offset=0), "said already"),
         (lambda: Rolling("x", "average", 2), "not one of its values"),  # type: ignore[arg-type]
         (lambda: Group("k", {}), "no new columns"),
         (lambda: Group("k", {"a": ("avg", "x")}), "not one of its values"),

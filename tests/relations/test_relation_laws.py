@@ -36,6 +36,11 @@ def data_of(rows: list[Any]) -> dict[str, tuple[str, list[Any]]]:
 
 def examples(name: str, other: Source) -> tuple[Relation, ...]:
     found: dict[str, tuple[Relation, ...]] = {
+        "derive": (
+            ps.DeriveColumns({"day": "date_trunc('day', t)", "y": "x / 2"}),
+            ps.DeriveColumns({"x": "coalesce(x, k)", "n": "length(c)"}),
+            ps.DeriveColumns({"one": "1"}),
+        ),
         "deduplicate": (ps.Deduplicate("c"), ps.Deduplicate(keep="none"), ps.Deduplicate("k", "last", by="t")),
         "filter": (ps.Filter("x > 0"), ps.Filter("k is null or b"), ps.Filter("true"), ps.Filter("1 > 2")),
         "group": (
@@ -49,6 +54,7 @@ def examples(name: str, other: Source) -> tuple[Relation, ...]:
             ps.Rolling("x", "mean", 3, by="c"),
             ps.Rolling(["x", "k"], "std", "36h", by="c", order="t", centered=True),
             ps.Rolling("x", "savitzky_golay", 5, order="k", suffix=""),
+            ps.Rolling("x", "sum", "1d", by="c", order="t", offset=0, closed="both", min_rows=0),
         ),
         "sort": (ps.Sort("x"), ps.Sort(["c", "t", "b"], (True, False, True))),
     }

@@ -286,6 +286,24 @@ model: linear
         opened.predict(tmp_path / "few.csv")  # it lacks a column that the relational work needs
 
 
+def test_a_derived_target_needs_no_columns_to_be_predicted(tmp_path: Path) -> None:
+    rows = {"x": [float(i % 7) for i in range(40)], "days": [float(i % 7 * 10) for i in range(40)]}
+    early = "if(days < 30, 'yes', 'no')"
+    data = [
+        {"filter": "x < 6"},
+        {"derive": {"columns": {"early": early, "double": "2 * x"}}},
+        {"filter": "double < 12"},
+    ]
+    config = {"target": "early", "data": data, "steps": [{"drop": "days"}], "model": "linear"}
+    fitted = ps.Pipeline.of(parse_config(json.dumps(config), "pipeline.yaml")).fit(pa.table(rows))
+    new = pa.table({"x": rows["x"]})
+    assert fitted.predict(new, keep=["double"]).equals(fitted.predict(pa.table(rows), keep=["double"]))
+    with pytest.raises(SchemaError, match="no column 'days'"):
+        fitted.predict(new, keep=["early"])  # asked for, so it is needed
+    with pytest.raises(SchemaError, match="x"):
+        fitted.predict(pa.table({"days": rows["days"]}))  # the model needs what it lacks
+
+
 def test_test_rows_go_through_the_same_work(data: Path, tmp_path: Path) -> None:
     pipeline = ps.Pipeline.of(data / "pipeline.yaml")
     fitted = pipeline.fit(data / "orders.parquet", test=data / "orders.parquet", to=tmp_path / "model")

@@ -60,6 +60,11 @@ def test_formats_are_found_and_read(texts: list[str], way: str, first: datetime)
     assert times(texts, way)[0] == first
 
 
+@pytest.mark.parametrize("texts", [["Nov 20, 2026", "November 20, 2026"], ["20-Nov-2026"], ["11/20/2026 1:05 PM"]])
+def test_names_of_months_are_whole_or_short(texts: list[str]) -> None:
+    assert {moment and moment.date().isoformat() for moment in times(texts, inferred(texts)[1])} == {"2026-11-20"}
+
+
 def test_zones_become_utc() -> None:
     zoned = datetime(2026, 11, 20, 10, tzinfo=timezone(timedelta(hours=2)))
     assert times([zoned.isoformat()], "") == [zoned.astimezone(UTC).replace(tzinfo=None)]

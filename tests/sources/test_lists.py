@@ -15,7 +15,6 @@ import penstock as ps
 from penstock import artifact
 from penstock.errors import SchemaError
 from penstock.schema import Role
-from penstock.source import ReadOptions
 from penstock.sources.csv_types import infer_column
 from penstock.sources.written import JSON_LIST, kind_of_way, list_cells
 
@@ -105,11 +104,11 @@ def test_a_cell_that_is_no_list_is_rejected(tmp_path: Path) -> None:
 
 def test_the_user_says_what_is_a_list_and_what_is_none(tmp_path: Path) -> None:
     path = data(tmp_path / "a.csv")
-    assert ps.read(path, options=ReadOptions(written={"tags": ""})).schema["tags"].role is Role.category
+    assert ps.read(path, written={"tags": ""}).schema["tags"].role is Role.category
     assert ps.read(path, roles={"tags": "category"}).schema["tags"].type == pa.string()
     short = tmp_path / "short.csv"
     short.write_text("tags,x\nred/old,1\nblue,2\n")
-    source = ps.read(short, options=ReadOptions(written={"tags": "a/b"}))
+    source = ps.read(short, written={"tags": "a/b"})
     rows: list[Any] = [batch.columns.to_pylist() for chunk in source.chunks() for batch in source.read(chunk)]
     assert rows == [[{"tags": ["red", "old"], "x": 1.0}, {"tags": ["blue"], "x": 2.0}]]
     with pytest.raises(SchemaError, match="can't be a list"):

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from penstock.errors import PenstockError, SchemaError
+import penstock
+from penstock.errors import PenstockError, SchemaError, UsageError
 from penstock.schema import Role
 from penstock.source import ReadOptions, Source
 from penstock.sources.columns import needed
@@ -51,6 +52,24 @@ def values(source: Source) -> dict[str, list[Any]]:
 
 def said(source: Source, topic: str) -> str:
     return "; ".join(str(note) for note in source.notes if note.topic == topic)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+def test_a_file_that_lacks_a_column_of_the_first_one_is_refused_where_that_is_asked(
+    tmp_path: Path, suffix: str
+) -> None:
+    write(tmp_path / f"a{suffix}", {"x": [1.5, 2.0], "y": ["p", "q"]})
+    write(tmp_path / f"b{suffix}", {"z": [7, 8], "x": [3.0, 4.0], "y": ["p", "r"]})  # one more is no harm
+    options = ReadOptions(missing_columns="raise")
+    assert values(open_source(tmp_path, options))["z"] == [None, None, 7, 8]
+    write(tmp_path / f"c{suffix}", {"x": [3.0, 4.0, 5.5], "z": [7, 8, 9]})
+    with pytest.raises(SchemaError, match=rf"c\{suffix}: column 'y' is not in this file(.|\n)*missing_columns: insert"):
+        open_source(tmp_path, options)
+    with pytest.raises(SchemaError, match="column 'y' is not in this file"):
+        penstock.read(tmp_path, missing_columns="raise")
+    assert values(penstock.read(tmp_path))["y"][-3:] == [None, None, None]
+    with pytest.raises(UsageError, match="'insert' or 'raise'"):
+        penstock.read(tmp_path, missing_columns="ignore")  # type: ignore[arg-type]
 
 
 @every_format

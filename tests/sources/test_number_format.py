@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,26 @@ def test_what_nearly_all_values_are_is_said() -> None:
     found = infer_column("x", pa.array(["$5", "$1,200"] * 20 + ["call us"] * 5), complete=False)
     assert found.role is Role.category
     assert "88.9% are numbers like $1,234.5, but 'call us' is not" in found.reason
+
+
+def documented(heading: str) -> list[list[str]]:
+    """The rows of the table under a heading of the page on reading."""
+    page = (Path(__file__).parents[2] / "docs" / "reading.md").read_text("utf-8")
+    part = page.split(f"### {heading}\n")[1].split("\n\n### ")[0]
+    table = re.search(r"(?:^\|.*\n)+", part, re.MULTILINE)
+    assert table is not None
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table[0].splitlines()[2:]]
+    return [[cell.strip().replace("\\|", "|") for cell in row] for row in rows]
+
+
+@pytest.mark.parametrize("row", documented("Numbers"), ids=lambda row: row[0])
+def test_the_documentation_says_what_is_read(row: list[str]) -> None:
+    texts = re.findall(r"`([^`]+)`", row[0])
+    way = "" if row[1] == "plain" else row[1].strip("`")
+    assert values(texts, way) == [float(number) for number in re.findall(r"-?[\d.]+", row[2])]
+    role, found = inferred(texts * 20)
+    assert role in (Role.number, Role.integer)
+    assert values(texts, found) == values(texts, way)
 
 
 # ---------------------------------------------------------------------- a number written and read is the number
@@ -327,3 +348,15 @@ def test_a_model_of_plain_numbers_takes_no_percents(tmp_path: Path) -> None:
     new.write_text("rate\n0.5\n12%\n")
     done = fitted.predict(new, to=tmp_path / "out.csv", max_rejected=1.0)
     assert (done.rows, done.counts[0].rejected) == (1, 1)
+
+
+def test_relational_work_reads_what_comes_before_it_in_the_same_way(tmp_path: Path) -> None:
+    new = csv_file(tmp_path / "new.csv", [("1,234", "5%"), ("2,345", "7%"), ("2,345", "7%")])
+    assert ps.read(new).schema["price"].written == "1,234.5"
+    trained = ps.read(csv_file(tmp_path / "a.csv", [("1234,5", "0.05"), ("3,5", "0.07")])).schema
+    source = ps.read(new).deduplicate(["price", "rate"]).like(trained)
+    assert source.schema["price"].written == "1234,5"
+    rows, rejected = read_all(source)
+    assert rows == {"price": [], "rate": []}
+    assert {row["code"] for row in rejected} == {"not_a_number"}  # plain shares were plain, and 5% is none
+    source.close()

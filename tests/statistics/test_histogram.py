@@ -157,6 +157,14 @@ def test_order_statistics_are_within_the_width_of_their_bucket(name):
     assert (np.diff(got) >= 0).all()
 
 
+def test_a_point_far_beyond_a_narrow_bucket_overflows_nowhere():
+    counts = np.concatenate([np.zeros(1000), np.arange(1.0, 10_001.0), [6.9e8]])
+    value = folded(Histogram("x"), number_batches(counts.tolist())).value()
+    assert not value.exact
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        assert value.cdf([-1.0, 0.5, 6.9e8]).tolist() == pytest.approx([0.0, 1000 / 11_001, 1.0], abs=1e-12)
+
+
 def test_the_cdf_and_the_deviation_of_many_values_are_near():
     x = wide("normal", 150_000)
     value = folded(Histogram("x"), number_batches(x, (65_536,))).value()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from penstock.audit import CELLS, ChangedCells, Changes
+from penstock.batch import Batch
 from penstock.config import PipelineConfig, dump_config
 from penstock.config_words import summary_of
 from penstock.engine import Engine, Station, Task, Transform
 from penstock.jobs.publish import absolute, publish
+from penstock.masking import Masking
 from penstock.pipeline import FittedSteps
 from penstock.run import Run
 from penstock.run_identity import inputs_of, reading_of
@@ -54,7 +57,8 @@ def audit(
     cells = ChangedCells(steps, min(len(config.steps), len(steps.steps)), config.seed)
     if not cells.inputs and to is None:
         return []
-    way = Then((*rows, cells))
+    masking = engine.resources.masking
+    way = Then((*rows, cells) if masking is None else (*rows, cells, _Masked(masking)))
     columns = tuple(dict.fromkeys((*cells.inputs, *row_columns)))
     folded = engine.fold(Task("audit", source, columns, (Station(way, (Changes(),)),)))
     if to is not None:
@@ -70,6 +74,17 @@ def audit(
 
 def _reason(fitted: FittedStep, column: str) -> str:
     return fitted.reason(column) or summary_of(type(fitted.step)).rstrip(".")
+
+
+@dataclass(frozen=True)
+class _Masked:
+    """Changed cells without the values of sensitive columns."""
+
+    masking: Masking
+
+    def transform(self, batch: Batch) -> Batch:
+        """The same cells."""
+        return batch.with_columns(self.masking.cells(batch.columns))
 
 
 def reserve(source: Source, config: PipelineConfig, *, engine: Engine, to: Path, restart: bool) -> None:

@@ -18,7 +18,7 @@ from penstock import registry
 from penstock.artifact import Saved
 from penstock.batch import Batch
 from penstock.decision import mean_of, probabilities_of
-from penstock.engine import Station, Task, Transform
+from penstock.engine import Station, Task, Transform, spanned
 from penstock.errors import DataError, MissingExtra, PenstockError, ResourceError, UsageError
 from penstock.jobs.evaluate import Judged
 from penstock.jobs.learn import Learning
@@ -79,7 +79,8 @@ def choose(job: Learning, auto: Auto, rows: int, folder: Path) -> Chosen:
     for name in auto.candidates:
         began = time.monotonic()
         try:
-            tried.append(_try(job, auto, name, rows, folder))
+            with spanned(job.listener, f"try {name}", "candidate"):
+                tried.append(_try(job, auto, name, rows, folder))
         except (MissingExtra, DataError, ResourceError) as error:
             errors.append(error)
             reason = f"left out: {error.message}" + (f" ({error.remedy})" if error.remedy else "")

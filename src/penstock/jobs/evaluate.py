@@ -143,6 +143,14 @@ def evaluate(
     asked.check(target)
     require(source.schema, (target.column,), "the target, to compare with")
     require(source.schema, asked.by, "to slice by")
+    masking = engine.resources.masking
+    if masking is not None and masking.columns & {target.column, *asked.by}:
+        raise UsageError(
+            "values of a sensitive column would be told",
+            where="--by" if masking.columns & set(asked.by) else "target",
+            expected="other columns to judge by",
+            got=", ".join(sorted(masking.columns & {target.column, *asked.by})),
+        )
     features = [name for name in predictor(saved, source, {}, engine.resources).inputs if name != target.column]
     shown = features[: asked.shown_columns] if asked.mistakes else []
     keep = {target.column: LABEL, **{name: SHOWN + name for name in dict.fromkeys((*shown, *asked.by))}}
@@ -164,6 +172,8 @@ def evaluate(
     metrics, details = found.told(asked, predicts.decision)
     if asked.mistakes:
         details["mistakes"] = folded.statistics[0][-1].value()
+        if masking is not None:
+            details["mistakes"] = masking.mistakes(details["mistakes"])
     return Evaluation(
         rows=found.rows,
         rejected=sum(count.rejected for count in counts),

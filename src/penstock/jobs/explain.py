@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from penstock.artifact import Saved
 from penstock.batch import Batch, RowKeys, record_batch
 from penstock.decision import probabilities_of
-from penstock.engine import Engine, Station, Task, Transform
+from penstock.engine import Engine, Station, Task, Transform, spanned
 from penstock.errors import DataError
 from penstock.jobs.choose import loss_of
 from penstock.jobs.contributions import Contributions
@@ -84,7 +84,10 @@ def explain(
     sample = engine.fold(Task("explain", source, read, (Station(way, (_Rows(columns),)),))).statistics[0][0].value()
     if len(sample) == 0:
         raise DataError("there are no labelled rows to explain by", where="explain", expected="rows with a target")
-    return _Explanation(saved, target, predicts, sample, engine.resources.cores).told()
+    with spanned(engine.listener, "predict again and again", "explanation", rows=len(sample)):
+        found = _Explanation(saved, target, predicts, sample, engine.resources.cores).told()
+    masking = engine.resources.masking
+    return found if masking is None else masking.explanation(found)
 
 
 def _count(source: Source, target: Target, engine: Engine) -> int:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from penstock.artifact import Member
 from penstock.config import PipelineConfig
-from penstock.engine import Engine, Listener, Transform
+from penstock.engine import Engine, Listener, Transform, spanned
 from penstock.errors import DataError, ResourceError
 from penstock.fitting import Fit, fit_steps
 from penstock.inference import infer_task
@@ -28,6 +28,7 @@ from penstock.statistics.count import Count as RowCount
 from penstock.statistics.frequencies import Frequencies
 from penstock.step import Use
 from penstock.target import Labelled, Learnable, Portion, Splitting, Then, Weighed, salted
+from penstock.updating import Earlier, Merged
 
 MOST_CLASSES = 1_000
 
@@ -41,12 +42,27 @@ class Learned:
         target: what is predicted.
         receipts: the ledger of every row that was offered.
         rows: rows that were learned from.
+        merged: what became of each statistic, where an earlier fit was taken further.
     """
 
     member: Member
     target: Target
     receipts: tuple[Receipt, ...]
     rows: int
+    merged: tuple[Merged, ...] = ()
+
+
+@dataclass(frozen=True)
+class Previous:
+    """What was learned from other rows, to go on from.
+
+    Attributes:
+        member: the fitted steps and the fitted model.
+        target: what it predicts.
+    """
+
+    member: Member
+    target: Target
 
 
 @dataclass(frozen=True)
@@ -112,8 +128,9 @@ class Learning:
         *,
         more_rows: Sequence[Transform] = (),
         start: float | None = None,
+        previous: Previous | None = None,
     ) -> Learned:
-        """Fit the steps for a model, and train it.
+        """Fit the steps for a model, and train it; or take both further from where they were.
 
         Args:
             model: the definition.
@@ -121,9 +138,10 @@ class Learning:
             rejected: where the rejected rows are written.
             more_rows: what further limits the rows, beyond `training_rows`.
             start: of rows split by time, the share of the latest that these and the holdout keep out.
+            previous: what was learned from other rows, to go on from.
 
         Raises:
-            DataError: there is nothing to learn from.
+            DataError: there is nothing to learn from, or a class that was not there before.
             ResourceError: the model can't be trained in the memory given.
         """
         column = self.column
@@ -131,23 +149,29 @@ class Learning:
         extra = (RowCount(column), *(() if self.task == "regression" else (Frequencies(column),)))
         weight = self.config.weight
         latest = self.config.holdout if start is None else start
+        earlier = None if previous is None else Earlier(previous.member.steps, bound=True, fixed=len(self.config.steps))
         fit = fit_steps(
-            self.config.steps,
+            self.config.steps if previous is None else [one.step for one in previous.member.steps.steps],
             self.source,
             self.engine,
             self.listener,
-            extend=model.steps,
+            extend=model.steps if previous is None else lambda schema: (),
             rows=Then(rows),
             row_columns=self.beside,
             extra=extra,
             max_rejected=self.max_rejected,
             places=self.config.places,
             protected=(column,),
+            earlier=earlier,
         )
-        target = Target(column, self.task, _classes(fit, column))
-        features = _features(fit, column)
+        if previous is None:
+            target = Target(column, self.task, _classes(fit, column))
+            features = _features(fit, column)
+            self._say_unused(fit, features)
+        else:
+            target, features = previous.target, previous.member.model.features
+            _refuse_new_classes(fit, target)
         self._say_scans(fit)
-        self._say_unused(fit, features)
         count = fit.extra[0].value().rows
         self._refuse_what_cannot_fit(model, count, features, target)
         chain = fit.steps.chain(Use("train", self.config.seed), features.names)
@@ -169,8 +193,11 @@ class Learning:
         )
         if held() + model.memory_needed(data.rows, features, target) > self.engine.resources.memory:
             self.source.forget()  # blocks kept for another scan make room
-        fitted = model.train(data)
-        return Learned(Member(fit.steps, fitted), target, receipts, data.rows)
+        with spanned(self.listener, f"train {model.name}", "training", rows=data.rows):
+            fitted = model.train(data) if previous is None else model.update(previous.member.model, data)
+        merged = () if earlier is None else earlier.account(fit.steps)
+        weight_of_member = 1.0 if previous is None else previous.member.weight
+        return Learned(Member(fit.steps, fitted, weight_of_member), target, receipts, data.rows, merged)
 
     def _say_scans(self, fit: Fit) -> None:
         count = fit.steps.scans
@@ -238,6 +265,24 @@ def _classes(fit: Fit, column: str) -> tuple[str, ...]:
         )
     labels = [str(label) for label in value.table().column("value").to_pylist()]
     return tuple(sorted(labels, key=_label_order))
+
+
+def _refuse_new_classes(fit: Fit, target: Target) -> None:
+    """A model has a place for each class that it was trained with, and no other."""
+    if target.task == "regression":
+        return
+    table = fit.extra[1].value().table()
+    labels, counts = (table.column(name).to_pylist() for name in ("value", "count"))
+    new = [(label, count) for label, count in zip(labels, counts, strict=True) if label not in target.classes]
+    if new:
+        raise DataError(
+            "the new rows have classes that the model does not know",
+            where=f"target {target.column!r}",
+            expected="labels among " + ", ".join(map(repr, target.classes[:10])),
+            got=", ".join(f"{label!r} in {count:,} rows" for label, count in new[:5])
+            + (f" and {len(new) - 5:,} more" if len(new) > 5 else ""),
+            remedy="train anew on all rows, old and new; or leave those rows out",
+        )
 
 
 def _label_order(label: str) -> tuple[int, float, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import pyarrow as pa
 from penstock.artifact import Member, Saved
 from penstock.batch import Batch, Count
 from penstock.decision import Decision, mean_of, predictions, probabilities_of
-from penstock.engine import Engine, Resources, Transform
+from penstock.engine import Engine, Listener, Resources, Transform
 from penstock.errors import SchemaError, UsageError
 from penstock.fusion import Chain
 from penstock.jobs.contributions import Contributions, names_of, refuse_taken
@@ -26,7 +27,7 @@ from penstock.run import Run
 from penstock.run_identity import digest_of, inputs_of, reading_of
 from penstock.schema import Field, Role, Schema
 from penstock.sinks.parts import format_of
-from penstock.source import Source
+from penstock.source import Note, Source
 from penstock.step import Use
 from penstock.summary import Summary
 from penstock.target import codes_of, those_left
@@ -146,6 +147,26 @@ def digest_of_model(saved: Saved) -> str:
     return digest_of([saved.steps.incoming.to_json(), saved.facts])
 
 
+def named(patterns: Sequence[str], schema: Schema) -> tuple[str, ...]:
+    """The columns that names and globs mean, each once; a name or glob that meets none stays, to be refused.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> schema = Schema(tuple(Field(name, pa.float64(), Role.number) for name in ("id", "x_1", "x_2")))
+        >>> named(["x_*", "id", "*"], schema)
+        ('x_1', 'x_2', 'id')
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        met = (
+            (pattern,)
+            if pattern in schema
+            else tuple(name for name in schema.names if fnmatch.fnmatchcase(name, pattern))
+        )
+        found |= dict.fromkeys(met or (pattern,))
+    return tuple(found)
+
+
 def prediction_of(source: Source, saved: Saved, *, keep: Sequence[str], explain: bool) -> tuple[Predictor, Schema]:
     """What the rows of a source go through, and the columns that come out.
 
@@ -153,6 +174,7 @@ def prediction_of(source: Source, saved: Saved, *, keep: Sequence[str], explain:
         SchemaError: the data lacks a column.
         UsageError: the artifact has no model; a column to keep would be doubled.
     """
+    keep = named(keep, source.schema)
     predicts = predictor(saved, source, {name: name for name in keep}, None)
     schema = source.schema.select(keep).put(*predicts.target.prediction_fields)
     if explain:
@@ -161,6 +183,25 @@ def prediction_of(source: Source, saved: Saved, *, keep: Sequence[str], explain:
         predicts = replace(predicts, explain=told)
         schema = schema.put(*(Field(name, pa.float64(), Role.number) for name in names_of(told.columns)))
     return predicts, schema
+
+
+def related_to_predict(source: Source, saved: Saved, keep: Sequence[str], listener: Listener) -> Source:
+    """The relational work of the training, but for columns that can't be made and that no prediction needs.
+
+    Raises:
+        SchemaError: the data lacks a column that the work, the model or the user needs.
+    """
+    use = Use("predict", saved.config.seed)
+    chains = (member.steps.chain(use, member.model.features.names) for member in saved.members)
+    needed = {*(name for chain in chains for name in chain.inputs), *keep}
+    found = source
+    for relation in saved.config.data:
+        possible = relation.possible(found.schema, needed)
+        if possible != relation:
+            listener.said(Note(relation.name, "what it makes of columns that are not there is left out", "not needed"))
+        found = related(found, (possible,) if possible else ())
+    like = {one.name: one.kind for one in saved.steps.incoming if one.name in found.schema}
+    return found if found is source else found.with_roles(like)
 
 
 def predict(
@@ -182,7 +223,7 @@ def predict(
         source: the rows.
         saved: the fitted pipeline.
         to: a folder or a file.
-        keep: columns to write beside the predictions.
+        keep: columns to write beside the predictions, by name or glob.
         engine: what reads and maps.
         max_rejected: the share of rows above which nothing is published.
         restart: whether what an earlier run made may be replaced.
@@ -197,7 +238,7 @@ def predict(
     """
     began = time.monotonic()
     format_of(absolute(to))
-    source = related(source, saved.config.data, saved.steps.incoming)
+    source = related_to_predict(source, saved, keep, engine.listener)
     predicts, schema = prediction_of(source, saved, keep=keep, explain=explain)
     identity = {
         "command": "predict",
@@ -212,6 +253,7 @@ def predict(
     asked = asked_of(
         "predict",
         source,
+        engine.resources,
         model=None if model is None else str(model),
         keep=list(keep),
         explain=explain,

@@ -68,7 +68,7 @@ def prepare(
     }
     if new_only:
         source.only(())  # what can't be taken file by file is refused before anything is begun
-    asked = asked_of("prepare", source, config=dump_config(config), max_rejected=max_rejected)
+    asked = asked_of("prepare", source, engine.resources, config=dump_config(config), max_rejected=max_rejected)
     with Run(absolute(to), identity, engine.resources, restart=restart, new_only=new_only, asked=asked) as run:
         source = limited(run, source, listener)
         if run.committed:

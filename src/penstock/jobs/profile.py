@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.engine import Engine, Listener, Station, Task
@@ -234,7 +234,8 @@ def profile(
     if against is not None:
         known = {one.name: one.kind for one in source.schema if one.name in against.schema}
         found = found.against(_fold(against.with_roles(known), None, engine, seed, max_rejected), on)
-    return found
+    masking = engine.resources.masking
+    return found if masking is None else replace(found, document=masking.profile(found.document))
 
 
 def _fold(source: Source, target: str | None, engine: Engine, seed: int, max_rejected: float | None) -> Profile:

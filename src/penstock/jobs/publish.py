@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.batch import Count
-from penstock.engine import Engine, Listener, Station, Task, Transform, check_rejected
+from penstock.engine import Engine, Listener, Resources, Station, Task, Transform, check_rejected
 from penstock.run import Run
 from penstock.schema import Schema
 from penstock.sink import ledger
@@ -75,9 +75,12 @@ def limited(run: Run, source: Source, listener: Listener) -> Source:
     return source if run.only is None else source.only(run.only)
 
 
-def asked_of(command: str, source: Source, **more: Any) -> dict[str, Any] | None:
+def asked_of(command: str, source: Source, resources: Resources, **more: Any) -> dict[str, Any] | None:
     """What has to be known to do a job again; None where its data can't be opened again."""
-    return None if source.origin is None else {"command": command, "data": source.origin.to_json(), **more}
+    if source.origin is None:
+        return None
+    hidden = [] if resources.masking is None else sorted(resources.masking.columns)
+    return {"command": command, "data": source.origin.to_json(), "sensitive": hidden, **more}
 
 
 def summary_of(run: Run, command: str, seconds: float, *, resumed: int = 0, already: bool = False) -> Summary:

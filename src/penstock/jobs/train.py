@@ -14,7 +14,7 @@ from penstock import artifact
 from penstock.artifact import Saved
 from penstock.config import PipelineConfig, dump_config
 from penstock.durable import writing
-from penstock.engine import Engine, Listener, Transform
+from penstock.engine import Engine, Listener, Transform, spanned, tracer_of
 from penstock.errors import DataError, MissingExtra, ResourceError, SchemaError, UsageError
 from penstock.jobs.audit import audit, reserve
 from penstock.jobs.choose import Chosen, choose
@@ -95,7 +95,7 @@ def train(
         ResourceError: the model can't be trained in the memory given.
     """
     definition, column = _definition(config)
-    clock = _Clock()
+    clock = Clock(listener)
     base = held()
     if relations is None:
         source = related(source, config.data)
@@ -111,7 +111,7 @@ def train(
         reserve(source, config, engine=engine, to=audit_to, restart=restart)
     task, reason = task_of(source, column)
     listener.said(Note("task", task, reason, "roles: {" + column + ": category} or {" + column + ": number}"))
-    seen, splitting = _look(source, test, config, engine=engine, listener=listener, max_rejected=max_rejected)
+    seen, splitting = look(source, test, config, engine=engine, listener=listener, max_rejected=max_rejected)
     clock.lap("look")
     free = engine.resources.memory - base
     job = Learning(source, config, task, splitting, engine, listener, free, max_rejected)
@@ -124,17 +124,18 @@ def train(
     for number, (model, _) in enumerate(chosen.models):
         # Every model rejects the same rows: those that the first one's encoding met are kept.
         place = folder / f"member-{number}"
-        learned.append(job.learn(model, place, place / "rejected" if number else rejected))
+        with spanned(listener, f"learn {model.name}", "candidate"):
+            learned.append(job.learn(model, place, place / "rejected" if number else rejected))
         shutil.rmtree(place, ignore_errors=True)
     clock.lap("learn")
-    facts = _facts(source, seen, learned, chosen)
+    facts = facts_of(source, seen, learned, chosen)
     first, *others = [
         replace(one.member, weight=weight) for one, (_, weight) in zip(learned, chosen.models, strict=True)
     ]
     saved = Saved(config, first.steps, learned[0].target, first.model, facts, first.weight, tuple(others))
     if saved.decision is not None:
         weighted = any(getattr(model, "class_weight", None) is not None for model, _ in chosen.models)
-        _say_threshold(saved, weighted, listener)
+        say_threshold(saved, weighted, listener)
     cleaned = audit(
         source,
         first.steps,
@@ -147,11 +148,11 @@ def train(
     )
     source.forget()
     clock.lap("audit")
-    evaluation = _judge(saved, source, test, job=job)
+    evaluation = judge(saved, source, test, job=job)
     clock.lap("evaluate")
     if evaluation is not None:
-        facts |= _judged(evaluation, "test data" if test is not None else _held_out(config))
-        facts["explanation"] = _explained(saved, source, test, job, evaluation.rows)
+        facts |= judged(evaluation, "test data" if test is not None else held_out(config))
+        facts["explanation"] = explained(saved, source, test, job, evaluation.rows)
         clock.lap("explain")
     timings = {
         "passes": [figures.to_json() for figures in engine.passes],
@@ -166,7 +167,7 @@ def train(
     )
 
 
-def _facts(source: Source, seen: Profile, learned: Sequence[Learned], chosen: Chosen) -> dict[str, Any]:
+def facts_of(source: Source, seen: Profile, learned: Sequence[Learned], chosen: Chosen) -> dict[str, Any]:
     """What a pipeline was fitted on, as JSON values."""
     counts = ledger(learned[0].receipts)
     facts: dict[str, Any] = {
@@ -186,7 +187,7 @@ def _facts(source: Source, seen: Profile, learned: Sequence[Learned], chosen: Ch
     return facts
 
 
-def _judged(evaluation: Evaluation, on: str) -> dict[str, Any]:
+def judged(evaluation: Evaluation, on: str) -> dict[str, Any]:
     """How well a pipeline did, as JSON values."""
     told = {name: value for name, value in evaluation.to_json().items() if name != "seconds"}
     mistakes = told.pop("mistakes")
@@ -199,7 +200,7 @@ def roles_of(config: PipelineConfig) -> dict[str, Role]:
     return {name: role for name, role in named.items() if name is not None}
 
 
-def _look(
+def look(
     source: Source,
     test: Source | None,
     config: PipelineConfig,
@@ -221,7 +222,8 @@ def _look(
     )
     for warning in found.warnings[:MOST_WARNINGS]:
         if warning["severity"] != "low":
-            listener.said(Note("look at", warning["reason"], "", warning["remedy"]))
+            about = ", ".join(warning["columns"])
+            listener.said(Note(f"look at {about}".rstrip(), warning["reason"], "", warning["remedy"]))
     order = found.value(config.time, "histogram") if config.time is not None else None
     splitting = Splitting(config.group, config.time, order)
     if config.time is not None:
@@ -235,14 +237,15 @@ def _look(
     return found, splitting
 
 
-def _held_out(config: PipelineConfig) -> str:
+def held_out(config: PipelineConfig) -> str:
+    """Which rows were held out, in words."""
     share = f"{config.holdout:.0%} of the rows, held out"
     if config.time is not None:
         return f"the latest {share} by {config.time}"
     return share + (f" by {config.group}" if config.group is not None else "")
 
 
-def _report(run: Run, listener: Listener) -> None:
+def report_beside(run: Run, listener: Listener) -> None:
     """The page of a training, beside its record; the model is there already, and stays whatever becomes of the page."""
     to = run.folder / REPORT
     try:
@@ -253,7 +256,8 @@ def _report(run: Run, listener: Listener) -> None:
         listener.said(Note("report", str(to), "what a person should see of this training", "penstock report MODEL"))
 
 
-def _say_threshold(saved: Saved, weighted: bool, listener: Listener) -> None:
+def say_threshold(saved: Saved, weighted: bool, listener: Listener) -> None:
+    """Say from which probability on a class is predicted."""
     decision, target = saved.decision, saved.target
     assert decision is not None and target is not None
     text = "the class of the least expected cost is predicted"
@@ -295,6 +299,7 @@ def train_to(
     asked = asked_of(
         "train",
         source,
+        engine.resources,
         test=test.origin.to_json() if test is not None and test.origin is not None else None,
         config=dump_config(config),
         max_rejected=max_rejected,
@@ -302,8 +307,9 @@ def train_to(
     replaceable = artifact.is_artifact(to)
     with Run(to, identity, engine.resources, restart=restart, replaceable=replaceable, asked=asked) as run:
         if run.committed:
+            listener.said(Note("done", "by an earlier run of the same training", "nothing was read", "--restart"))
             if not (run.folder / REPORT).exists():  # it was stopped right after its commit
-                _report(run, listener)
+                report_beside(run, listener)
             return artifact.load(run.destination), run
         work = run.folder / "work"
         with writing(work):
@@ -332,18 +338,24 @@ def train_to(
                     shutil.rmtree(path)
         timings = trained.timings
         run.commit(lambda: run.parts, {"command": "train", **timings})
-        _report(run, listener)
+        report_beside(run, listener)
         return artifact.load(run.destination), run
 
 
-class _Clock:
-    def __init__(self) -> None:
+class Clock:
+    """What each part of a training took."""
+
+    def __init__(self, listener: Listener) -> None:
         self.laps: dict[str, float] = {}
+        self._tracer = tracer_of(listener)
         self._last = time.monotonic()
 
     def lap(self, name: str) -> None:
+        """A part has ended."""
         now = time.monotonic()
         self.laps[name] = now - self._last
+        if self._tracer is not None:
+            self._tracer.span(name, "part", self._last, now)
         self._last = now
 
 
@@ -372,12 +384,15 @@ def refuse_missing_columns(source: Source, config: PipelineConfig) -> None:
             continue
         if column not in source.schema:
             near = difflib.get_close_matches(column, source.schema.names, n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else "name a column of the data"
+            if any(step.name == "derive" and column in getattr(step, "columns", ()) for step in config.steps):
+                remedy = "a step that derives it comes too late: derive it before, by `penstock prepare`"
             raise SchemaError(
                 f"the {part} is none of the columns",
                 where=f"--{part}",
                 expected="one of " + ", ".join(map(repr, source.schema.names)),
                 got=repr(column),
-                remedy=f"did you mean {near[0]!r}?" if near else "name a column of the data",
+                remedy=remedy,
             )
         if column in used:
             raise UsageError(
@@ -403,7 +418,7 @@ def refuse_missing_columns(source: Source, config: PipelineConfig) -> None:
         )
 
 
-def _explained(saved: Saved, source: Source, test: Source | None, job: Learning, rows: int) -> dict[str, Any]:
+def explained(saved: Saved, source: Source, test: Source | None, job: Learning, rows: int) -> dict[str, Any]:
     """What the model leans on, by a sample of the rows that it was judged on: fewer of them for more columns."""
     columns = {name for member in saved.members for name in member.steps.incoming.names}
     sample = max(_LEAST_EXPLAINED, min(ROWS, _MOST_EXPLAINED // max(len(columns), 1)))
@@ -414,7 +429,7 @@ def _explained(saved: Saved, source: Source, test: Source | None, job: Learning,
     )
 
 
-def _judge(saved: Saved, source: Source, test: Source | None, *, job: Learning) -> Evaluation | None:
+def judge(saved: Saved, source: Source, test: Source | None, *, job: Learning) -> Evaluation | None:
     """Judge on the test rows, or on those held out. A model is not thrown away because none of them can be judged."""
     rows: Transform | None = None
     beside: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -222,6 +222,70 @@ class BoostedTrees(Model):
                 held_out_scores(data.target, labels[trained.held_out], fitted.from_scores(trained.scores))
             )
         return FittedBoostedTrees(self.name, data.target, data.schema, summary, trained.texts, center, scale)
+
+    @property
+    def goes_on(self) -> bool:
+        """It does."""
+        return True
+
+    def update(self, fitted: FittedModel, data: TrainingData) -> FittedBoostedTrees:
+        """Grow further trees onto those that are there, on new rows.
+
+        Each model of a mean goes on by itself, with its own shape, and holds back its own fold of the new rows, to stop
+        at the best round; where no round predicts those rows better, it stays what it was. Without early stopping it
+        grows as many trees for each new row as it has for each that it learned from.
+
+        Raises:
+            ResourceError: it does not fit in the memory given; says the need and the rows that would fit.
+            DataError: fewer than two classes, or too few rows to hold some back.
+            UsageError: class weights are for no class of the target, or the models are not what this definition gives.
+        """
+        from penstock.models.boosted_training import Training
+
+        before = cast(FittedBoostedTrees, fitted)
+        labels = data.labels()
+        counts = class_counts(labels, data.target)
+        class_weights = weights_of_classes(self.class_weight, data.target, counts)
+        refuse_beyond_memory(self, data)
+        folds, bags = int(before.summary["folds"]), len(before.summary["shapes"])
+        as_it_was = replace(self, folds=folds, bags=bags)
+        plan = recipe.plan(as_it_was, data.rows, data.schema, data.target, ordered=data.ordered)
+        was = [int(booster.current_iteration()) for booster in before.boosters]
+        seen = int(before.summary["rows"])
+        most = self.rounds
+        if self.early_stopping_rounds is None:
+            most = max(1, round(max(was) * data.rows / max(seen, 1)))
+        learned = (labels - before.center) / before.scale if counts is None else labels
+        training = Training(as_it_was, data, plan, learned, class_weights, previous=before.texts, rounds=most)
+        trained = training.run()
+        more = [now - then for now, then in zip(trained.rounds, was, strict=True)]
+        data.listener.said(
+            Note(
+                "boosted trees",
+                f"{sum(more):,} trees more" + (" a class" if data.target.task == "multiclass" else ""),
+                f"{sum(was):,} in {len(was)} models were there; {data.rows:,} new rows",
+                "early_stopping_rounds of the model",
+            )
+        )
+        summary = {
+            **before.summary,
+            "rows": data.rows + seen,
+            "new_rows": data.rows,
+            "rounds": list(trained.rounds),
+            "new_rounds": more,
+            "importance": recipe.importance(data.schema.names, recipe.by_feature(data.schema, trained.gains)),
+        }
+        made = FittedBoostedTrees(
+            self.name, data.target, before.features, summary, trained.texts, before.center, before.scale
+        )
+        for name in ("held_out_rows", "held_out"):
+            summary.pop(name, None)
+        if trained.held_out.any():
+            summary["held_out_rows"] = int(np.count_nonzero(trained.held_out))
+            summary["held_out"] = dict(
+                held_out_scores(data.target, labels[trained.held_out], made.from_scores(trained.scores))
+            )
+        return made
 
     def _imbalance(self, target: Target, counts: npt.NDArray[np.int64] | None) -> tuple[Note, ...]:
         if counts is None or self.class_weight is not None or counts.max() <= _IMBALANCE * counts[counts > 0].min():

@@ -30,6 +30,10 @@ _USED = 64
 """Places of a vector that a row uses, as far as memory is reckoned: a text of so many different words."""
 FEATURES_OF_A_TREE = 4
 """A tree sees no fewer features than this, whatever the fraction."""
+MOST_STEP = 10.0
+"""Of classes, a leaf moves the raw score by no more than this times the learning rate. A Newton step on rows of a
+rare class is one over its share: where it is 1 in 400, the first trees overshoot, and those that follow diverge. XGBoost's
+documentation of ``max_delta_step`` advises 1 to 10 for such classes; on others a leaf hardly ever comes so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ def common(model: BoostedTrees, rows: int, schema: Schema, target: Target) -> di
         # Bins are made once for all shapes, so nothing may depend on one shape's leaves.
         "feature_pre_filter": False,
         **_monotone(model, schema, target),
+        **({} if target.task == "regression" else {"max_delta_step": MOST_STEP}),
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from penstock.engine import spanned, tracer_of
 from penstock.errors import DataError, ResourceError
 from penstock.model import TrainingData
 from penstock.models.boosted_recipe import Plan, categorical, models_at_once, of_shape, width_of
@@ -112,7 +114,12 @@ class Training:
         plan: Plan,
         labels: npt.NDArray[Any],
         class_weights: npt.NDArray[np.float64] | None,
+        *,
+        previous: Sequence[str] = (),
+        rounds: int | None = None,
     ) -> None:
+        self._previous = tuple(previous)
+        self._rounds = model.rounds if rounds is None else rounds
         self._data = data
         self._plan = plan
         self._labels = labels
@@ -168,21 +175,26 @@ class Training:
             self._stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _bin(self) -> lightgbm.Dataset:
+    def _weights(self) -> npt.NDArray[np.float32] | None:
+        """How much each row counts, by its class and its own weight; None where all count the same."""
         weights = None if self._class_weights is None else self._class_weights[self._labels].astype(np.float32)
         rows = self._data.weights()
-        if rows is not None:
-            # A mean of one, so that what leaves must weigh at least means what it says.
-            rows = (rows / np.mean(rows)).astype(np.float32)
-            weights = rows if weights is None else weights * rows
+        if rows is None:
+            return weights
+        # A mean of one, so that what leaves must weigh at least means what it says.
+        own = (rows / np.mean(rows)).astype(np.float32)
+        return own if weights is None else weights * own
+
+    def _bin(self) -> lightgbm.Dataset:
         binned = lightgbm.Dataset(
             _for_lightgbm(self._data.table(), self._data.schema),
             self._labels,
-            weight=weights,
+            weight=self._weights(),
             feature_name=feature_names(width_of(self._data.schema)),
             categorical_feature=list(categorical(self._data.schema)),
             params=self._parameters,
-            free_raw_data=True,
+            # What the trees so far say of the rows is where further ones begin; the table itself is a mapped file.
+            free_raw_data=not self._previous,
         )
         with translated():
             return binned.construct()
@@ -194,7 +206,7 @@ class Training:
             **of_shape(self._parameters, self._plan.shapes[place], width_of(self._data.schema)),
             "seed": seed,
         }
-        callbacks: list[Callable[[Any], None]] = [self._after_round]
+        callbacks: list[Callable[[Any], None]] = [self._after_round, *self._counted(f"shape {place}, fold {fold}")]
         validation = []
         training = binned
         with translated():
@@ -204,13 +216,55 @@ class Training:
                 if self._model.early_stopping_rounds is not None:
                     validation = [_subset(binned, held_out)]
                     callbacks.append(lightgbm.early_stopping(self._model.early_stopping_rounds, verbose=False))
-            booster = lightgbm.train(parameters, training, self._model.rounds, validation, callbacks=callbacks)
+            with spanned(self._data.listener, f"boosted, shape {place}, fold {fold}", "booster"):
+                before = self._before(place, fold)
+                booster = lightgbm.train(
+                    parameters, training, self._rounds, validation, init_model=before, callbacks=callbacks
+                )
             best = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+            if before is not None and validation and not self._better(booster, before, held_out):
+                best, booster = before.current_iteration(), before
             text = _without_threads(booster.model_to_string(num_iteration=best, importance_type="gain"))
             gains = booster.feature_importance("gain", iteration=best)
             del booster, training, validation
             scores = np.zeros((0, self._trees)) if held_out is None else self._raw_scores(text, held_out)
         return _One(text, best, gains, held_out, scores)
+
+    def _before(self, place: int, fold: int) -> lightgbm.Booster | None:
+        """The trees that one model goes on from; None where it begins."""
+        if not self._previous:
+            return None
+        return lightgbm.Booster(
+            {"num_threads": self._threads}, model_str=self._previous[place * self._plan.folds + fold]
+        )
+
+    def _better(
+        self, after: lightgbm.Booster, before: lightgbm.Booster, held_out: npt.NDArray[np.bool_] | None
+    ) -> bool:
+        """Whether further trees predict the rows held back better than those that were there."""
+        assert held_out is not None
+        losses = []
+        for booster in (after, before):
+            best = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+            scores = self._raw_scores(booster.model_to_string(num_iteration=best), held_out)
+            losses.append(self._loss(scores, held_out))
+        return losses[0] < losses[1]
+
+    def _loss(self, scores: npt.NDArray[np.float64], rows: npt.NDArray[np.bool_]) -> float:
+        """The mean loss of raw scores, weighted as in learning: log loss, or squared error."""
+        labels = self._labels[rows]
+        if self._data.target.task == "regression":
+            losses = np.square(scores[:, 0] - labels)
+        elif self._trees == 1:
+            losses = np.logaddexp(0.0, np.where(labels == 1, -scores[:, 0], scores[:, 0]))
+        else:
+            most = np.max(scores, axis=1)
+            total = np.log(np.add.reduce(np.exp(scores - most[:, None]), axis=1)) + most
+            losses = total - scores[np.arange(len(labels)), labels]
+        weights = self._weights()
+        if weights is None:
+            return float(np.mean(losses))
+        return float(np.sum(losses * weights[rows]) / np.sum(weights[rows]))
 
     def _part(self, place: int, fold: int) -> npt.NDArray[np.bool_] | None:
         """The rows held back from one model; each shape has a partition of its own."""
@@ -221,6 +275,20 @@ class Training:
             if self._plan.share > 0
             else None
         )
+
+    def _counted(self, which: str) -> Iterator[Callable[[Any], None]]:
+        """What tells the trace, where there is one, the loss and the rate of every round."""
+        tracer = tracer_of(self._data.listener)
+        if tracer is None:
+            return
+
+        def counted(environment: Any) -> None:
+            told = {str(metric): float(value) for _, metric, value, *_ in environment.evaluation_result_list or ()}
+            rate = environment.params.get("learning_rate")
+            told |= {} if rate is None else {"learning_rate": float(rate)}
+            tracer.count(f"boosted, {which}", time.monotonic(), round=environment.iteration + 1, **told)
+
+        yield counted
 
     def _after_round(self, environment: Any) -> None:
         if self._stop.is_set():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,15 @@ class Linear(Model):
     (Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", SIAM J. Control Optim. 30, 1992), and
     those of the best epoch are kept. A row so long that its step would overshoot counts less. A missing feature counts
     as 0, which is the mean of a standardized column.
+
+    Formula:
+        f = w x + b, least sum(weight * loss) / n + alpha * R(w)
+        loss   classes: log(1 + exp(-y f)), y = 1 for the class and -1 for the others; numbers: (y - f)^2 / 2
+        R(w)   l2: sum(w^2) / 2; l1: sum(|w|); elasticnet: (1 - l1_ratio) sum(w^2) / 2 + l1_ratio sum(|w|)
+        p      classes: 1 / (1 + exp(-f))
+
+        As scikit-learn's SGDClassifier and SGDRegressor. A target of numbers is brought to mean 0 and deviation 1
+        for it.
 
     Args:
         penalty: "l2", "l1" or "elasticnet".
@@ -167,6 +176,48 @@ class Linear(Model):
         )
         best, summary = training.run()
         return FittedLinear(self.name, data.target, data.schema, summary, best.weights, best.intercept)
+
+    @property
+    def goes_on(self) -> bool:
+        """It does."""
+        return True
+
+    def update(self, fitted: FittedModel, data: TrainingData) -> FittedLinear:
+        """Go on from the weights, on new rows: at most a quarter of the epochs, from a tenth of the first step on.
+
+        A tenth of the rate lets a trained model move without losing what it knows (Girshick et al., "Rich feature
+        hierarchies for accurate object detection and semantic segmentation", CVPR 2014, section 2.3). The best epoch is
+        kept, and the weights as they were where none predicts the new rows held back better.
+
+        Raises:
+            ResourceError: it does not fit in the memory given; says the need and the rows that would fit.
+            DataError: fewer than two classes, or too few rows to hold some back.
+            UsageError: class weights are for no class of the target.
+        """
+        from penstock.models.linear_training import Training, Weights
+
+        before = cast(FittedLinear, fitted)
+        labels = data.labels()
+        counts = class_counts(labels, data.target)
+        class_weights = weights_of_classes(self.class_weight, data.target, counts)
+        refuse_beyond_memory(self, data)
+        start = Weights(before.weights, before.intercept)
+        best, summary = Training(self, data, labels, class_weights, start=start).run()
+        summary |= {"rows": data.rows + int(before.summary["rows"]), "new_rows": data.rows}
+        data.listener.said(
+            Note(
+                "linear model",
+                f"went on for {summary['epochs']} epochs, and keeps "
+                + (
+                    f"the weights after {summary['best_epoch']}"
+                    if summary["best_epoch"]
+                    else "its weights as they were"
+                ),
+                f"{summary['held_out_rows']:,} of {data.rows:,} new rows held back to judge by",
+                "epochs and eta0 of the model",
+            )
+        )
+        return FittedLinear(self.name, data.target, before.features, summary, best.weights, best.intercept)
 
 
 def _refuse_unusable(schema: Schema, usable: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ A helper of `linear.py`, and the only file that trains with scikit-learn's linea
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
+from penstock.engine import spanned, tracer_of
 from penstock.errors import DataError
 from penstock.model import TrainingData, spans_of
 from penstock.models.limits import Progress
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from penstock.models.linear import Linear
 
 _MOST_VALIDATION_ROWS = 200_000
+GENTLE, FEWER = 0.1, 0.25
+"""Of the first step and of the epochs, where what was learned is taken further; see `Linear.update`."""
 _LARGEST_STEP = 0.05
 _LARGEST_STEP_OF_VECTORS = 0.5
 """Rows of vectors of length 1 are as short as rows get, and most of their places are rare: what is learned of those is
@@ -53,6 +57,8 @@ class Training:
         data: TrainingData,
         labels: npt.NDArray[Any],
         class_weights: npt.NDArray[np.float64] | None,
+        *,
+        start: Weights | None = None,
     ) -> None:
         self._model = model
         self._data = data
@@ -71,19 +77,29 @@ class Training:
             (float(np.mean(kept)), float(np.std(kept)) or 1.0) if self._regression else (0.0, 1.0)
         )
         self.step = model.eta0 if model.eta0 != "auto" else self._first_step()
+        self._start: Weights | None = None
+        self._epochs = model.epochs
+        if start is not None:
+            self._start = Weights(start.weights / self._scale, (start.intercept - self._center) / self._scale)
+            self.step *= GENTLE
+            self._epochs = max(1, round(model.epochs * FEWER))
 
     def run(self) -> tuple[Weights, dict[str, Any]]:
         """The weights of the best epoch, in the target's own unit, and what is to be said of the training."""
         learner = self._learner()
+        tracer = tracer_of(self._data.listener)
         progress = Progress(self._data.listener)
-        best, best_epoch = self._zero(), 0
+        best, best_epoch = self._start or self._zero(), 0
         best_loss = self._loss(best)
         waited = cuts = learned = epochs = 0
-        for epoch in range(self._model.epochs):
-            averaged, rows = self._epoch(learner, epoch)
+        for epoch in range(self._epochs):
+            with spanned(self._data.listener, f"linear, epoch {epoch + 1}", "epoch"):
+                averaged, rows = self._epoch(learner, epoch)
             learned, epochs = learned + rows, epoch + 1
             progress.to(learned)
             loss = self._loss(averaged)
+            if tracer is not None:
+                tracer.count("linear", time.monotonic(), validation_loss=loss, learning_rate=float(learner.eta0))
             if loss < best_loss * (1 - self._model.tolerance):
                 best, best_loss, best_epoch, waited = averaged, loss, epoch + 1, 0
                 continue
@@ -97,7 +113,7 @@ class Training:
             learner.coef_[...] = best.weights.reshape(learner.coef_.shape)
             learner.intercept_[...] = best.intercept
         progress.finish()
-        if best_epoch == 0:
+        if best_epoch == 0 and self._start is None:
             self._say_nothing_learned()
         return self._finished(best), self._summary(best_loss, best_epoch, epochs)
 
@@ -133,7 +149,7 @@ class Training:
     def _learner(self) -> SGDClassifier | SGDRegressor:
         """A learner; scikit-learn's own shuffling is off, since the epochs are shuffled."""
         kind, loss = (SGDRegressor, "squared_error") if self._regression else (SGDClassifier, "log_loss")
-        return kind(
+        learner = kind(
             loss=loss,
             penalty=self._model.penalty,
             alpha=self._model.alpha,
@@ -143,6 +159,11 @@ class Training:
             shuffle=False,
             random_state=0,
         )
+        if self._start is not None:
+            weights = self._start.weights.copy()
+            learner.coef_ = weights[0] if self._regression else weights
+            learner.intercept_ = self._start.intercept.copy()
+        return learner
 
     def _batches(
         self, epoch: int, keep: npt.NDArray[np.bool_]

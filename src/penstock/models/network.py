@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import pyarrow as pa
 
 from penstock.errors import SchemaError, UsageError
-from penstock.model import Effort, Model, Target, TrainingData, spans_of
+from penstock.model import Effort, FittedModel, Model, Target, TrainingData, spans_of
 from penstock.models.arguments import one_of, real_number, whole_number
 from penstock.models.encoding import NUMBERS, WORDS, time_steps, word_steps
 from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
@@ -29,6 +29,8 @@ from penstock.step import Step
 _ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
 _OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "adagrad")
 _SCHEDULES = ("constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau")
+_GENTLE, _FEWER_EPOCHS = 0.1, 0.25
+"""Of the learning rate and of the epochs, where what was learned is taken further; see `Network.update`."""
 _MANY, _BATCHES = 50_000, 128
 """Rows beyond which batches are large; and about how many batches there are in an epoch before."""
 _FREQUENCIES, _FEWEST, _MOST_WAVES = 32, 8, 1024
@@ -267,6 +269,61 @@ class Network(Model):
             data.schema,
             summary,
             training.architecture.to_json(),
+            weights,
+            training.center,
+            training.scale,
+        )
+
+    @property
+    def goes_on(self) -> bool:
+        """It does."""
+        return True
+
+    def update(self, fitted: FittedModel, data: TrainingData) -> FittedNetwork:
+        """Go on from the weights, on new rows: at most a quarter of the epochs, at a tenth of the learning rate.
+
+        A tenth of the rate lets a trained network move without losing what it knows (Girshick et al., "Rich feature
+        hierarchies for accurate object detection and semantic segmentation", CVPR 2014, section 2.3); the schedule
+        lets it rise and fall again (Ibrahim et al., "Simple and scalable strategies to continually pre-train large
+        language models", TMLR 2024). The best epoch is kept, and the weights as they were where none predicts the new
+        rows held back better. The optimizer begins anew.
+
+        Raises:
+            MissingExtra: torch is not installed.
+            ResourceError: it does not fit in the memory given; says the need and the rows that would fit.
+            DataError: fewer than two classes, too few rows to hold some back, or the training diverged.
+            UsageError: class weights are for no class of the target.
+        """
+        with torch_at_hand():
+            from penstock.models.network_training import Training
+
+        before = cast(FittedNetwork, fitted)
+        labels = data.labels()
+        counts = class_counts(labels, data.target)
+        class_weights = weights_of_classes(self.class_weight, data.target, counts)
+        refuse_beyond_memory(self, data)
+        gentle = replace(
+            self, learning_rate=self.learning_rate * _GENTLE, epochs=max(1, round(self.epochs * _FEWER_EPOCHS))
+        )
+        training = Training(gentle, data, labels, class_weights, start=before)
+        weights, summary = training.run()
+        summary |= {"rows": data.rows + int(before.summary["rows"]), "new_rows": data.rows}
+        best = summary["best_epoch"]
+        data.listener.said(
+            Note(
+                "network",
+                f"went on for {summary['epochs']} epochs, and keeps "
+                + (f"the weights after {best}" if best else "its weights as they were"),
+                f"learning rate {gentle.learning_rate:g}; {training.held:,} of {data.rows:,} new rows held back",
+                "epochs and learning_rate of the model",
+            )
+        )
+        return FittedNetwork(
+            self.name,
+            data.target,
+            before.features,
+            summary,
+            dict(before.architecture),
             weights,
             training.center,
             training.scale,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,11 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
+from penstock.engine import spanned, tracer_of
 from penstock.errors import DataError
 from penstock.model import TrainingBatch, TrainingData, spans_of
 from penstock.models.limits import Progress
-from penstock.models.network_fitted import PREDICT_ROWS, one_thread
+from penstock.models.network_fitted import PREDICT_ROWS, FittedNetwork, one_thread
 from penstock.models.network_optimizing import Average, Schedule, optimizer_of
 from penstock.models.networks.sizes import embedding_size
 from penstock.models.networks.tabular import (
@@ -49,7 +51,10 @@ class Training:
         data: TrainingData,
         labels: npt.NDArray[Any],
         class_weights: npt.NDArray[np.float64] | None,
+        *,
+        start: FittedNetwork | None = None,
     ) -> None:
+        self._start = start
         self._model = model
         self._data = data
         self._task = data.target.task
@@ -65,9 +70,12 @@ class Training:
         self.center, self.scale = (float(np.mean(kept)), float(np.std(kept)) or 1.0) if regression else (0.0, 1.0)
         weights = data.weights()
         self._mean_weight = 1.0 if weights is None else float(np.mean(weights))
-        self.architecture = self._architecture()
+        self.architecture = self._architecture() if start is None else TabularArchitecture.from_json(start.architecture)
         with self._seeded():
             self._network = TabularNetwork(self.architecture)
+        if start is not None:
+            self.center, self.scale = start.center, start.scale
+            self._network.load_state_dict(safetensors.torch.load(start.weights))
         self.parameters = sum(value.numel() for value in self._network.parameters())
 
     def _architecture(self) -> TabularArchitecture:
@@ -100,17 +108,18 @@ class Training:
         """The best epoch's weights, in safetensors' format, and what is to be said of the training."""
         with one_thread(), self._seeded():
             best, history, best_epoch = self._learn()
-        self._settle_unseen(best)
+        if self._start is None:
+            self._settle_unseen(best)
         figure = "rmse" if self._task == "regression" else "log_loss"
         summary: dict[str, Any] = {
             "rows": self._data.rows,
             "weights": self.parameters,
             "batch_rows": self.batch_rows,
-            "epochs": len(history),
+            "epochs": history[-1]["step"],
             "best_epoch": best_epoch,
             "held_out_rows": self.held,
             "metric": figure,
-            "held_out": {figure: history[best_epoch - 1]["validation"]},
+            "held_out": {figure: next(one["validation"] for one in history if one["step"] == best_epoch)},
             "history": history,
         }
         return safetensors.torch.save({name: value.contiguous() for name, value in best.items()}), summary
@@ -141,13 +150,21 @@ class Training:
         average = Average(network, model.averaging) if model.averaging else None
         progress = Progress(self._data.listener)
         history: list[dict[str, Any]] = []
+        tracer = tracer_of(self._data.listener)
         best: dict[str, torch.Tensor] = {}
         best_loss, best_epoch, step = math.inf, 0, 0
+        if self._start is not None:  # what was learned so far is judged too, and kept where nothing is better
+            best = {name: value.clone() for name, value in network.state_dict().items()}
+            best_loss = self._judged(best)
+            history.append({"step": 0, "train": None, "validation": self._told(best_loss)})
         for epoch in range(model.epochs):
-            step, loss = self._epoch(epoch, step, optimizer, schedule, average)
+            with spanned(self._data.listener, f"network, epoch {epoch + 1}", "epoch"):
+                step, loss = self._epoch(epoch, step, optimizer, schedule, average)
             progress.to(rows * (epoch + 1))
             state = average.state if average is not None else network.state_dict()
             judged = self._judged(state)
+            if tracer is not None:
+                tracer.count("network, by epoch", time.monotonic(), loss=loss, validation_loss=judged)
             history.append({"step": epoch + 1, "train": self._told(loss), "validation": self._told(judged)})
             if judged < best_loss:
                 best, best_loss, best_epoch = {name: value.clone() for name, value in state.items()}, judged, epoch + 1
@@ -170,6 +187,7 @@ class Training:
         average: Average | None,
     ) -> tuple[int, float]:
         model, network = self._model, self._network.train()
+        tracer = tracer_of(self._data.listener)
         penalized = weights_of([network.layers]) if model.l1 else []
         total, counted = 0.0, 0.0
         for batch in self._data.epoch(epoch, self.batch_rows, keep=self._kept):
@@ -192,6 +210,9 @@ class Training:
             if model.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), model.clip_norm)
             optimizer.step()
+            if tracer is not None:
+                rate = float(optimizer.param_groups[0]["lr"])
+                tracer.count("network, by step", time.monotonic(), loss=told, learning_rate=rate)
             if average is not None:
                 average.update(network)
             step += 1

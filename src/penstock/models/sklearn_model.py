@@ -227,6 +227,43 @@ class Sklearn(Model):
             self.name, data.target, data.schema, summary, self.estimator, saved, training.center, training.scale
         )
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the estimator learns batch by batch."""
+        return bool(self.kind.epochs)
+
+    def update(self, fitted: FittedModel, data: TrainingData) -> FittedSklearn:
+        """Go on by ``partial_fit`` on new rows, where the estimator learns batch by batch: a quarter of the epochs.
+
+        The naive Bayes models take one pass, and are then what they would be of all rows at once. Where scores become
+        probabilities, they do so by the new rows held back.
+
+        Raises:
+            UsageError: the estimator learns from all rows at once.
+            MissingExtra: skops is not installed.
+            ResourceError: it does not fit in the memory given; says the need and the rows that would fit.
+            DataError: fewer than two classes, too few rows to hold some back, or the estimator refuses the data.
+        """
+        if not self.goes_on:
+            raise self.cannot_go_on()
+        from penstock.models.sklearn_file import to_bytes
+        from penstock.models.sklearn_training import Training
+
+        before = cast(FittedSklearn, fitted)
+        labels = data.labels()
+        counts = class_counts(labels, data.target)
+        class_weights = weights_of_classes(self.class_weight, data.target, counts)
+        refuse_beyond_memory(self, data)
+        training = Training(self, data, labels, class_weights, start=before)
+        made, summary = training.run()
+        summary |= {"rows": data.rows + int(before.summary["rows"]), "new_rows": data.rows}
+        epochs = f"{summary['epochs']} epoch{'s' if summary['epochs'] > 1 else ''} of {data.rows:,} new rows"
+        data.listener.said(Note(f"sklearn:{self.estimator}", f"went on for {epochs}", "by partial_fit", "epochs"))
+        saved = to_bytes(made, self.kind, data.target.task)
+        return FittedSklearn(
+            self.name, data.target, before.features, summary, self.estimator, saved, before.center, before.scale
+        )
+
     def _refuse_task(self, target: Target) -> None:
         if self.kind.class_name(target.task):
             return
@@ -267,6 +304,17 @@ class FittedSklearn(FittedModel):
         from penstock.models.sklearn_file import from_bytes
 
         return from_bytes(self.saved, estimator_of(self.estimator), self.target.task)
+
+    def to_go_on(self) -> Any:
+        """The estimator made once more, to learn further: without the sigmoids that its scores became probabilities by.
+
+        Raises:
+            ValueError: the bytes are none of it.
+        """
+        from penstock.models.sklearn_file import from_bytes
+
+        made = from_bytes(self.saved, estimator_of(self.estimator), self.target.task)
+        return made.estimator.estimator if hasattr(made, "calibrated_classifiers_") else made
 
     def predict(self, batch: Batch, *, threads: int = 1) -> Batch:
         """The rows' predictions, 256 at a time.

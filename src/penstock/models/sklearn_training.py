@@ -23,10 +23,12 @@ from penstock.models.splits import validation_mask
 from penstock.source import Note
 
 if TYPE_CHECKING:
-    from penstock.models.sklearn_model import Sklearn
+    from penstock.models.sklearn_model import FittedSklearn, Sklearn
 
 _MOST_CALIBRATION_ROWS = 50_000
 _MOST_NOTES = 3
+_FEWER = 0.25
+"""Of the epochs, where what was learned is taken further."""
 
 
 class Training:
@@ -45,9 +47,12 @@ class Training:
         data: TrainingData,
         labels: npt.NDArray[Any],
         class_weights: npt.NDArray[np.float64] | None,
+        *,
+        start: FittedSklearn | None = None,
     ) -> None:
         self._model = model
         self._data = data
+        self._start = start
         self._kind = model.kind
         self._regression = data.target.task == "regression"
         self._matrices = Matrices(self._kind, data.schema)
@@ -68,6 +73,9 @@ class Training:
         self.center, self.scale = 0.0, 1.0
         if self._regression and self._kind.epochs:
             self.center, self.scale = float(np.mean(labels)), float(np.std(labels)) or 1.0
+        if start is not None:
+            self.center, self.scale = start.center, start.scale
+            self.estimator = start.to_go_on()
         self._weights = self._row_weights(class_weights)
 
     def _made(self) -> Any:
@@ -178,6 +186,8 @@ class Training:
     def _learn_by_batch(self, progress: Progress) -> int:
         """Epochs of shuffled batches; scikit-learn's own stopping is not asked."""
         epochs = self._model.epochs_on(self._data.rows)
+        if self._start is not None:
+            epochs = max(1, round(epochs * _FEWER))
         batch_rows = self._model.rows_of_batch
         classes = {} if self._regression else {"classes": np.arange(len(self._data.target.classes))}
         learned = 0

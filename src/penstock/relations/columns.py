@@ -24,6 +24,9 @@ class MapColumns(Relation):
     A number becomes ``number * scale + offset``: inches to centimetres are a scale of 2.54; °F to °C a scale of 5/9
     and an offset of -160/9.
 
+    Formula:
+        y = x * scale + offset
+
     Args:
         rename: the new names, by the old ones.
         scale: factors, by the old names.

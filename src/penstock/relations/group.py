@@ -43,6 +43,10 @@ class Group(Relation):
     counts the others, "sum" of none is 0, and of no value all else is missing. Sums, means and standard deviations
     (of the sample, divided by n - 1) are summed in the order of the rows, so they are the same to the bit each time.
 
+    Formula:
+        mean   sum(x) / n
+        std    sqrt(sum((x - mean)^2) / (n - 1))
+
     Args:
         by: the columns that say the group; none for one group of all rows.
         columns: new columns: ``{new: [function, column]}``. Functions are count, sum, mean, min, max, first, last, std,

@@ -18,9 +18,10 @@ from penstock.batch import Count, record_batch
 from penstock.errors import SchemaError, UsageError
 from penstock.relation import Outcome, Relation, Shape, Workbench, names_of, one_of, require
 from penstock.relations.runs import Run, runs_of
-from penstock.relations.windows import Floats, Index, by_rows, by_time, fitted, reduced
+from penstock.relations.windows import Bounds, Floats, Index, by_rows, by_time, fitted, reduced
 from penstock.schema import Field, Role, Schema
 
+CLOSED = ("right", "left", "both", "neither")
 FUNCTIONS = ("median", "mean", "sum", "count", "min", "max", "std", "savitzky_golay")
 _UNITS = {"us": 1, "ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3_600 * 10**6, "d": 86_400 * 10**6}
 _UNITS["w"] = 7 * _UNITS["d"]
@@ -48,31 +49,67 @@ def duration(text: str) -> int:
     return total
 
 
+def shifted(offset: int | str) -> int:
+    """An offset as it is counted: rows, or, of a duration with or without a minus sign, [us].
+
+    Example:
+        >>> shifted("-1m30s"), shifted("0d"), shifted(-7)
+        (-90000000, 0, -7)
+    """
+    if isinstance(offset, int):
+        return offset
+    if re.fullmatch(r"-?0+(us|ms|s|m|h|d|w)", offset):
+        return 0
+    try:
+        return -duration(offset[1:]) if offset.startswith("-") else duration(offset)
+    except UsageError as error:
+        raise UsageError(
+            error.message, where="offset", expected="such as -14d, 0 or 7d (us, ms, s, m, h, d, w)", got=repr(offset)
+        ) from error
+
+
 @dataclass(frozen=True)
 class Rolling(Relation):
     """New columns: at each row a number from a window of rows of the same entity.
 
     A window ends with the row itself, in the order of ``order`` and then of the rows, so it never looks into the
-    future, unless it is ``centered``. At the edges of an entity windows are shorter. Missing values are left out; where
-    fewer than ``min_rows`` values are in the window, the result is missing, but for "count". A row whose ``order`` is
-    missing gets a missing value, and is in no window. Of windows of time all rows have to fit in memory that are in
-    one of them.
+    future, unless it is ``centered`` or has an ``offset`` above ``-window``. ``closed="left"`` leaves the row itself
+    out: what was known before it. At the edges of an entity windows are shorter: also those that look ahead, so leave
+    out the last rows, whose future is not complete. Missing values are left out; where fewer than ``min_rows`` values
+    are in the window, the result is missing, but for "count". A row whose ``order`` is missing gets a missing value,
+    and is in no window. Of windows of time all rows have to fit in memory that are in one of them.
+
+    Ends of windows are those of pandas and Polars. With a duration a window is an interval of times, so
+    ``closed="left"`` leaves out all rows of the row's own time, as in Polars.
+
+    Formula:
+        mean             sum(x) / n, over the n values of the window
+        std              sqrt(sum((x - mean)^2) / (n - 1))
+        savitzky_golay   p(0), the polynomial p of degree `polyorder` with the least sum((p(i) - x[i])^2),
+                         i being the places counted from the row
+
+        Savitzky and Golay, "Smoothing and differentiation of data by simplified least squares procedures",
+        Analytical Chemistry 36, 1964.
 
     Args:
         columns: the columns of numbers, or with "count" any.
         function: "median", "mean", "sum", "count", "min", "max", "std" (of the sample), or "savitzky_golay", the value
             at the row of the polynomial that fits its window best.
         window: how many rows, the row itself included; or a duration such as "24h": then ``order`` is a column of
-            times, and the window holds those later than that before the row's.
+            times, and the window holds those later than that before the row's, up to the row.
         by: the columns that say the entity; missing values are an entity of their own. None: all rows are one.
         order: the column that orders the rows of an entity, ascending; None for the order that they have. Equal ones
             keep that order.
         centered: whether the window lies around the row; of an even number of rows one more before it. Of a duration
             one half lies before and one half after.
         polyorder: the degree of the polynomial.
-        min_rows: the fewest values.
+        min_rows: the fewest values; with 0, the "sum" of none is 0.
         suffix: what follows the column's name in that of the new one; "" writes over the column. None for
             ``_FUNCTION_WINDOW``.
+        closed: which ends belong to the window: "right", "left", "both" or "neither". Of rows, "right" is the row and
+            those before it, "left" as many before it without it, "both" one more, "neither" one less.
+        offset: where the window begins, seen from the row; None for ``-window``. A number of rows, or a duration with
+            or without a minus sign: 0 looks ahead, to the rows after this one, such as for a target.
 
     Raises:
         UsageError: an argument is out of its range.
@@ -80,6 +117,10 @@ class Rolling(Relation):
     Example:
         >>> Rolling("price", "mean", "7d", by="shop", order="day").suffix
         '_mean_7d'
+        >>> Rolling("sold", "sum", "7d", "shop", "day", closed="left", suffix="_last_week").closed  # without this day
+        'left'
+        >>> Rolling("sold", "sum", "7d", "shop", "day", offset=0, suffix="_next_week").offset  # a target
+        0
     """
 
     columns: str | tuple[str, ...]
@@ -91,6 +132,8 @@ class Rolling(Relation):
     polyorder: int = 2
     min_rows: int = 1
     suffix: str | None = None
+    closed: Literal["right", "left", "both", "neither"] = "right"
+    offset: int | str | None = None
 
     name = "rolling"
 
@@ -107,11 +150,14 @@ class Rolling(Relation):
             value = getattr(self, name)
             if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise UsageError("out of range", where=name, expected=f"a whole number from {least}", got=repr(value))
-        if isinstance(self.window, int) and self.min_rows > self.window:
+        one_of(self.closed, CLOSED, "closed")
+        self._check_offset()
+        most = self._bounds.rows if isinstance(self.window, int) else self.min_rows
+        if self.min_rows > most:
             raise UsageError(
                 "more rows than the window has",
                 where="min_rows",
-                expected=f"at most {self.window}",
+                expected=f"at most {most}",
                 got=str(self.min_rows),
             )
         if self.function == "savitzky_golay" and int(self.window) <= self.polyorder:
@@ -123,6 +169,36 @@ class Rolling(Relation):
             )
         if self.suffix is None:
             object.__setattr__(self, "suffix", f"_{self.function}_{self.window}")
+
+    def _check_offset(self) -> None:
+        if (self.centered or self.function == "savitzky_golay") and (self.closed != "right" or self.offset is not None):
+            raise UsageError(
+                "where this window lies is said already",
+                where="offset" if self.offset is not None else "closed",
+                expected="a window that is not centered, and no savitzky_golay",
+                got=repr(self.closed if self.offset is None else self.offset),
+                remedy="leave it out",
+            )
+        if self.offset is None or (self.offset == 0 and not isinstance(self.offset, bool)):
+            return
+        if isinstance(self.window, int):
+            if isinstance(self.offset, bool) or not isinstance(self.offset, int) or abs(self.offset) >= 2**31:
+                got = repr(self.offset)
+                raise UsageError("not a number of rows", where="offset", expected="such as -7, 0 or 1", got=got)
+            return
+        if not isinstance(self.offset, str):
+            raise UsageError("not a duration", where="offset", expected="such as -14d, 0 or 7d", got=repr(self.offset))
+        shifted(self.offset)
+
+    @property
+    def _bounds(self) -> Bounds:
+        """Where windows begin and end, seen from the row: in rows, or [us]."""
+        span = duration(self.window) if isinstance(self.window, str) else self.window
+        if self.centered:
+            ahead = span // 2 if isinstance(self.window, str) else (span - 1) // 2
+            return Bounds(ahead - span, ahead, left=False, right=True)
+        low = -span if self.offset is None else shifted(self.offset)
+        return Bounds(low, low + span, left=self.closed in ("left", "both"), right=self.closed in ("right", "both"))
 
     def _names(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         order = () if self.order is None else (self.order,)
@@ -173,7 +249,7 @@ class Rolling(Relation):
         found = [bench.array(f"window-{i}.npy", "float64", rows) for i in range(len(columns))]
         for array in found:
             array[:] = np.nan
-        work = _Work(self, columns, order)
+        work = _Work(self, columns, order, self._bounds)
         # A row without an order stands in no window; c0, c1, ... are the columns of `by`, then of `order`.
         read = tuple(dict.fromkeys((*by, *order, *columns)))
         where = f"c{read.index(order[0])} IS NOT NULL" if order else ""
@@ -224,6 +300,7 @@ class _Work:
     rolling: Rolling
     columns: tuple[str, ...]
     order: tuple[str, ...]
+    bounds: Bounds
     kept: _Rows | None = field(default=None)
 
     def take(self, part: Run) -> Iterator[tuple[Index, list[Floats]]]:
@@ -260,28 +337,25 @@ class _Work:
         self.kept = rows.after(keep)
 
     def _windows(self, rows: _Rows, begins: Index, ends: Index) -> tuple[Index, Index]:
-        window, centered = self.rolling.window, self.rolling.centered
-        if isinstance(window, str):
-            return by_time(begins, ends, rows.times, duration(window), centered=centered)
-        return by_rows(begins, ends, window, centered=centered)
+        if isinstance(self.rolling.window, str):
+            return by_time(begins, ends, rows.times, self.bounds)
+        return by_rows(begins, ends, self.bounds)
 
     def _waits(self, rows: _Rows, tail: Index) -> npt.NDArray[np.bool_]:
         """Of the last entity's rows, which may still get rows into their windows."""
-        window = self.rolling.window
-        if not self.rolling.centered:
+        if self.bounds.high <= 0:
             return np.zeros(len(tail), np.bool_)
-        if isinstance(window, str):
-            return np.asarray(rows.times[tail] + duration(window) // 2 >= rows.times[-1])
-        return tail + (window - 1) // 2 >= len(rows)
+        if isinstance(self.rolling.window, str):
+            return np.asarray(rows.times[tail] + self.bounds.high >= rows.times[-1])
+        return tail + self.bounds.high >= len(rows)
 
     def _still_needed(self, rows: _Rows, tail: Index, waiting: Index, first: Index) -> int:
-        """The first row that a window to come may hold."""
-        window = self.rolling.window
-        keep = int(first[waiting[0]]) if len(waiting) else len(rows)
-        if isinstance(window, str):
-            oldest = rows.times[-1] - duration(window)
-            return min(keep, int(tail[0]) + int(np.searchsorted(rows.times[tail], oldest, "right")))
-        return min(keep, max(int(tail[0]), len(rows) - (window - 1)))
+        """The first row that is not done, or that a window to come may hold."""
+        keep = min(int(waiting[0]), int(first[waiting[0]])) if len(waiting) else len(rows)
+        if isinstance(self.rolling.window, str):
+            oldest = rows.times[-1] + self.bounds.low
+            return min(keep, int(tail[0]) + int(np.searchsorted(rows.times[tail], oldest, "left")))
+        return min(keep, max(int(tail[0]), len(rows) + self.bounds.low))
 
     def _of(self, values: Floats, starts: Index, stops: Index, places: Index) -> Floats:
         rolling = self.rolling

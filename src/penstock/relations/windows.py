@@ -7,6 +7,7 @@ value leaves no trace in the windows after it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -28,7 +29,7 @@ def reduced(function: str, values: Floats, starts: Index, stops: Index, least: i
         values: the values; NaN for missing ones, which are left out.
         starts: where each window begins.
         stops: before which it ends.
-        least: the fewest values.
+        least: the fewest values; the sum of none is 0 where it is 0.
 
     Example:
         >>> values, ends = np.array([1.0, np.nan, 5.0]), np.array([1, 2, 3])
@@ -42,7 +43,7 @@ def reduced(function: str, values: Floats, starts: Index, stops: Index, least: i
     count = last - first
     if function == "count":
         return count.astype(np.float64)
-    result = np.full(len(starts), np.nan)
+    result = np.full(len(starts), 0.0 if function == "sum" and not least else np.nan)
     enough = np.flatnonzero(count >= max(least, 2 if function == "std" else 1))
     if not len(enough):
         return result
@@ -139,38 +140,62 @@ def _weights(present: bytes, at: int, polyorder: int) -> Floats:
     return found
 
 
-def by_rows(begins: Index, ends: Index, rows: int, *, centered: bool) -> tuple[Index, Index]:
-    """Windows of so many rows around or before each row, within its run.
+@dataclass(frozen=True)
+class Bounds:
+    """Where a window begins and ends, seen from its row, and whether these ends belong to it.
+
+    Attributes:
+        low: where it begins: rows, or [us].
+        high: where it ends.
+        left: whether what lies at ``low`` is in it.
+        right: whether what lies at ``high`` is in it.
+    """
+
+    low: int
+    high: int
+    left: bool
+    right: bool
+
+    @property
+    def rows(self) -> int:
+        """How many rows it holds, where it is one of rows."""
+        return self.high - self.low - 1 + self.left + self.right
+
+
+def by_rows(begins: Index, ends: Index, bounds: Bounds) -> tuple[Index, Index]:
+    """Windows of rows before, around or after each row, within its run.
 
     Args:
         begins: of each row, where its run begins.
         ends: before which it ends.
-        rows: how many; of an even number around a row one more lies before it than after it.
-        centered: whether it lies around the row, and not before it.
+        bounds: of the window [rows].
+
+    Example:
+        >>> begins, ends = np.array([0, 0, 0]), np.array([3, 3, 3])
+        >>> [x.tolist() for x in by_rows(begins, ends, Bounds(-2, 0, left=True, right=False))]
+        [[0, 0, 0], [0, 1, 2]]
     """
-    ahead = (rows - 1) // 2 if centered else 0
     place = np.arange(len(begins), dtype=np.int64)
-    return np.maximum(begins, place - (rows - 1 - ahead)), np.minimum(ends, place + ahead + 1)
+    starts = np.clip(place + (bounds.low + (not bounds.left)), begins, ends)
+    return starts, np.clip(place + (bounds.high + bounds.right), starts, ends)
 
 
-def by_time(begins: Index, ends: Index, times: Index, span: int, *, centered: bool) -> tuple[Index, Index]:
-    """Windows of a duration: of the times later than ``time - span`` up to the row itself; or, around it, later than
-    half of that before and up to half of it after.
+def by_time(begins: Index, ends: Index, times: Index, bounds: Bounds) -> tuple[Index, Index]:
+    """Windows of time before, around or after each row. One that is closed at the row's own time ends with the row.
 
     Args:
         begins: of each row, where its run begins.
         ends: before which it ends.
         times: of each row [us]; ascending within a run.
-        span: the duration [us].
-        centered: whether the window lies around the row.
+        bounds: of the window [us].
     """
     starts, stops = np.empty(len(times), np.int64), np.arange(1, len(times) + 1, dtype=np.int64)
-    for some, clock, offset in _clocks(begins, times, span):
-        back = span - span // 2 if centered else span
-        starts[some] = offset + np.searchsorted(clock, clock - back, "right")
-        if centered:
-            stops[some] = offset + np.searchsorted(clock, clock + span // 2, "right")
-    return np.maximum(starts, begins), np.minimum(stops, ends)
+    for some, clock, offset in _clocks(begins, times, max(abs(bounds.low), abs(bounds.high))):
+        starts[some] = offset + np.searchsorted(clock, clock + bounds.low, "left" if bounds.left else "right")
+        if bounds.high or not bounds.right:
+            stops[some] = offset + np.searchsorted(clock, clock + bounds.high, "right" if bounds.right else "left")
+    starts = np.clip(starts, begins, ends)
+    return starts, np.clip(stops, starts, ends)
 
 
 def _clocks(begins: Index, times: Index, span: int) -> Iterator[tuple[slice, Index, int]]:

@@ -252,7 +252,7 @@ def find_time_format(texts: pa.Array, share: float) -> str | None:
         return None
     shapes = {_shape(text.as_py()) for text in texts[:_LOOKED_AT]}
     fitting = _fitting(texts, shapes)
-    if max((int(fits.sum()) for fits in fitting.values()), default=0) < share * len(texts):
+    if fitting and max(int(fits.sum()) for fits in fitting.values()) < share * len(texts):
         fitting = _fitting(texts, {_shape(text.as_py()) for text in texts[:_LOOKED_AT_OF_MANY]})
     chosen: list[str] = []
     done = np.zeros(len(texts), np.bool_)

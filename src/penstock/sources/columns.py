@@ -126,7 +126,12 @@ def repeated(values: pa.Array, place: int, count: int) -> pa.Array:
 
 
 def united(
-    files: Sequence[DataFile], columns: Sequence[Sequence[str]], folders: FolderColumns, *, by_head: bool = False
+    files: Sequence[DataFile],
+    columns: Sequence[Sequence[str]],
+    folders: FolderColumns,
+    *,
+    by_head: bool = False,
+    complete: bool = False,
 ) -> tuple[tuple[str, ...], list[Note]]:
     """The columns of all files, in the order in which they first appear, and what is said of those that some lack.
 
@@ -135,9 +140,10 @@ def united(
         columns: the names of each one's columns.
         folders: the columns of folders, which no file lacks.
         by_head: whether only the first records of each file were looked at.
+        complete: whether a file that lacks a column of the first one is refused.
 
     Raises:
-        SchemaError: a file has columns, and none of the first one.
+        SchemaError: a file has columns, and none of the first one; or not all of them, where it has to.
     """
     names = tuple(dict.fromkeys(name for own in columns for name in own))
     first = frozenset(columns[0])
@@ -154,6 +160,14 @@ def united(
             )
         for name in names if len(have) < len(names) else ():
             if name not in have and name not in folders:
+                if complete and name in first:
+                    raise SchemaError(
+                        f"column {name!r} is not in this file",
+                        where=str(files[index].path),
+                        expected=f"all columns of the first file, {files[0].path}",
+                        got=_listed(own),
+                        remedy="mend the file, or take nulls there: read: {missing_columns: insert}",
+                    )
                 lacking.setdefault(name, []).append(index)
     groups: dict[tuple[int, ...], list[str]] = {}
     for name in names:

@@ -80,7 +80,8 @@ def open_files(
         guess = find_dialect(heads[0].data, options.delimiter)
     notes += _dialect_notes(guess, options)
     beginnings = _beginnings(heads, guess, options, missing, notes)
-    names, said = united(tuple(files), [beginning.names for beginning in beginnings], FolderColumns(tuple(files)))
+    own = [beginning.names for beginning in beginnings]
+    names, said = united(tuple(files), own, FolderColumns(tuple(files)), complete=options.missing_columns == "raise")
     return Opened(tuple(head.text for head in heads), tuple(beginnings), guess.dialect, names, (*notes, *said))
 
 

@@ -71,20 +71,18 @@ def infer_column(name: str, texts: pa.Array, *, complete: bool) -> Inferred:
     number = number_cells(present)
     share = 1.0 if number.bad is None else 1.0 - float(number.bad.mean())
     if share == 1.0:
-        return _counted_times(sample, present) or infer_role(
-            _codes(sample, present) or _numbers(sample, texts, present)
-        )
+        return _counted_times(sample, present) or _plain(sample, present)
     if share < FIT:
         found = _words(sample, present)
         if found is not None:
             return found
-    formatted = find_number_format(name, present, _NEARLY, beyond=share)
+    formatted = find_number_format(name, present, _NEARLY)
     if formatted is not None and formatted.share >= FIT:
         read = replace(sample, was=formatted.described)
         found = infer_role(_numbers(read, texts, present, formatted.way))
         return found if not found.kind.is_numeric else replace(found, written=formatted.way)
     if share >= FIT:
-        return infer_role(_numbers(sample, texts, present))
+        return _plain(sample, present)
     way = find_list_way(present)
     if way is not None:
         return replace(infer_role(replace(sample, values=list_cells(texts, way[0]).values, was=way[1])), written=way[0])
@@ -143,11 +141,11 @@ def _counted_times(sample: ColumnSample, present: pa.Array) -> Inferred | None:
     return replace(infer_role(replace(sample, values=time_cells(sample.values, way).values, was=was)), written=way)
 
 
-def _codes(sample: ColumnSample, present: pa.Array) -> ColumnSample | None:
-    """Whole numbers of four digits or more, where the name says that they are codes."""
-    if not CODE_NAMES.search(sample.name) or _share(present, r"^\d{4,}$") < 1:
-        return None
-    return replace(sample, leading_zeros=True, was="its name: digits of a code, no amount")
+def _plain(sample: ColumnSample, present: pa.Array) -> Inferred:
+    """Plain numbers; or codes, where they are of four digits or more and the name says that they are such."""
+    if CODE_NAMES.search(sample.name) and _share(present, r"^\d{4,}$") >= FIT:
+        return infer_role(replace(sample, leading_zeros=True, was="its name: digits of a code, no amount"))
+    return infer_role(_numbers(sample, sample.values, present))
 
 
 def _share(texts: pa.Array, pattern: str) -> float:
@@ -166,7 +164,8 @@ def _numbers(sample: ColumnSample, texts: pa.Array, present: pa.Array, written: 
         whole = whole and bool(pc.all(pc.equal(values, pc.floor(values))).as_py())
     if whole and not written and pc.any(pc.match_substring_regex(present, r"^[+-]?0\d+$")).as_py():
         return replace(sample, leading_zeros=True, whole=True)
-    if whole and not any(one.scale for one in ways) and (pc.max(pc.abs(values)).as_py() or 0.0) >= 2.0**53:
+    finite = values.filter(pc.fill_null(pc.is_finite(values), False))
+    if whole and not any(one.scale for one in ways) and (pc.max(pc.abs(finite)).as_py() or 0.0) >= 2.0**53:
         return replace(
             sample, leading_zeros=True, whole=True, was="whole numbers beyond 2^53, which float64 would round"
         )

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock.sources.cells import BETWEEN
+from penstock.sources.cells import BETWEEN, number_cells
 from penstock.sources.number_format import (
     SCALES,
     UNITS,
@@ -67,14 +67,14 @@ class FoundNumbers:
     short: str
 
 
-def find_number_format(name: str, present: pa.Array, share: float, *, beyond: float = 0.0) -> FoundNumbers | None:
-    """The format that most values of a column are written in, where they are numbers at all.
+def find_number_format(name: str, present: pa.Array, share: float) -> FoundNumbers | None:
+    """The format that most values of a column are written in, where they are numbers at all and the plain format
+    does not fit as many.
 
     Args:
         name: the column's name; where it names a code (phone, zip, ISBN), nothing is found.
         present: a sample of its texts, without null and without surrounding blanks.
         share: the least share that must be so written.
-        beyond: the share that plain numbers are, which a format must exceed.
 
     Example:
         >>> find_number_format("price", pa.array(["1.200,50 €", "950 €"]), 0.99).way
@@ -83,28 +83,27 @@ def find_number_format(name: str, present: pa.Array, share: float, *, beyond: fl
         '1234.5 | 1234.5%'
         >>> find_number_format("version", pa.array(["1.200.300", "2.100.000"]), 0.99)
     """
-    if not len(present) or CODE_NAMES.search(name):
+    odd = present.filter(number_cells(present).values.is_null())
+    if not len(odd) or CODE_NAMES.search(name) or not _may_be_numbers(odd[:_LOOKED_AT]):
         return None
     counted = present.value_counts()
     texts = narrow_all(counted.field("values"))
     counts = pl.Series(values=counted.field("counts"))
-    if not beyond and not _may_be_numbers(texts[:_LOOKED_AT], counts[:_LOOKED_AT]):
-        return None
     parts = pl.Series(values=texts).str.strip_chars().str.extract_groups(_GENERAL)
     digits = parts.struct.field("digits")
     best: tuple[float, NumberFormat] | None = None
     for candidate in _candidates(parts, counts):
         fits = pl.Series(values=formatted_numbers(texts, candidate)).is_not_null()
         reached = float(counts.filter(fits).sum()) / len(present)
-        if reached > (best[0] if best else beyond):
+        if reached > (best[0] if best else 1 - len(odd) / len(present)):
             best = reached, candidate
     if best is None or best[0] < share or _is_code(texts, digits.drop_nulls(), best[1]):
         return None
     values = counted.field("values")
     reached, found = _with_rest(texts, counts, *best)
     way, why = _percents(texts, found) if found.unit == "%" and found.optional else (str(found), "")
-    odd = values.filter(numbers_like(texts, way).is_null())
-    short = f"numbers like {way}" + (f", but {odd[0].as_py()[:40]!r} is not" if len(odd) else "")
+    others = values.filter(numbers_like(texts, way).is_null())
+    short = f"numbers like {way}" + (f", but {others[0].as_py()[:40]!r} is not" if len(others) else "")
     said = _example(way, texts, values) + why + _others(found, texts)
     if reached < 1:
         said += f"; {reached:.2%} of {len(present):,} values are so written"
@@ -132,10 +131,12 @@ def _percents(texts: pa.Array, found: NumberFormat) -> tuple[str, str]:
     return str(found), "; the sign changes nothing: with it and without it the numbers are of one size"
 
 
-def _may_be_numbers(texts: pa.Array, counts: pl.Series) -> bool:
-    """Whether most of a few texts have the shape of a number; a cheap look before the thorough one."""
-    shaped = pl.Series(values=texts).str.strip_chars().str.contains(_GENERAL)
-    return int(counts.filter(shaped).sum()) >= 0.8 * int(counts.sum())
+def _may_be_numbers(texts: pa.Array) -> bool:
+    """Whether half of a few texts have the shape of a number, with no word before it but a currency: a cheap look
+    before the thorough one."""
+    parts = pl.Series(values=narrow_all(texts)).str.extract_groups(_GENERAL).struct.unnest()
+    before = [word is None or bool(currency_of(word)) for word in parts["front"]]
+    return 2 * int((parts["digits"].is_not_null() & pl.Series(before, dtype=pl.Boolean)).sum()) >= len(texts)
 
 
 def _candidates(parts: pl.Series, counts: pl.Series) -> Iterator[NumberFormat]:

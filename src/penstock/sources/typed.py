@@ -68,7 +68,7 @@ class TypedColumns:
         self._own = [tuple(schema.names) for schema in schemas]
         for file, own in zip(files, self._own, strict=True):
             _refuse_doubles(file, own)
-        everything, said = united(files, self._own, self._folders)
+        everything, said = united(files, self._own, self._folders, complete=options.missing_columns == "raise")
         self._everywhere = complete_where(self._own, everything)
         self._types: dict[str, list[pa.DataType]] = {name: [] for name in everything}
         self._seen: dict[str, list[DataFile]] = {name: [] for name in everything}

@@ -62,6 +62,28 @@ class Classification(Statistic[dict[str, Any]]):
     What is not defined is nan: everything without rows, ``roc_auc`` and ``average_precision`` where a class has no
     member or no other. All but the two losses are integers: they do not depend on order or grouping.
 
+    Metrics:
+        accuracy: ``(TP + TN) / n``; of more classes the share of rows whose class was predicted.
+        balanced_accuracy: the mean of the recall of each class: of two, ``(TP / (TP + FN) + TN / (TN + FP)) / 2``
+            (Brodersen and others, "The balanced accuracy and its posterior distribution", ICPR 2010).
+        precision: ``TP / (TP + FP)`` of the second class; of more than two the mean over the classes.
+        recall: ``TP / (TP + FN)`` of the second class; of more than two the mean over the classes.
+        f1: ``2 TP / (2 TP + FP + FN)`` of the second class; of more than two the mean over the classes.
+        f_beta: ``(1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP)``, under the name ``f2`` for b = 2; asked for by ``--beta``
+            (van Rijsbergen, "Information Retrieval", 1979, chapter 7).
+        roc_auc: the share of pairs of a member of the class and another row in which the member has the higher
+            probability, ties counted half (Hanley and McNeil, "The meaning and use of the area under a receiver
+            operating characteristic curve", Radiology 143, 1982).
+        roc_auc_error: the most that roc_auc can be off by; 0 for up to 2^20 distinct probabilities.
+        average_precision: ``sum((R[i] - R[i - 1]) P[i])`` over the thresholds i, with recall R and precision P.
+        log_loss: ``-sum(ln p(y)) / n``, p(y) being the probability of the true class, cut to [eps, 1 - eps].
+        brier: ``sum((p - y)^2) / n``, p being the probability of the second class and y 0 or 1 (Brier, "Verification of
+            forecasts expressed in terms of probability", Monthly Weather Review 78, 1950); of more classes the sum
+            over them, y being 1 for the true one.
+        expected_calibration_error: ``sum(n[k] |p[k] - y[k]|) / n`` over ten bins k of as many rows each, p[k] being the
+            mean probability and y[k] the share of members (Naeini, Cooper and Hauskrecht, "Obtaining well
+            calibrated probabilities using Bayesian binning", AAAI 2015).
+
     Args:
         target_column: the truth, of text or anything that has a canonical text (3.0 is "3").
         classes: the labels, as text, in the order of their codes; at least two, all different.

@@ -17,7 +17,7 @@ from penstock.statistics.values import Floats
 
 POINTS = 101
 BINS = 10
-SHARES = (0.01, 0.02, 0.05, *(tenth / 10 for tenth in range(1, 11)))
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *(tenth / 10 for tenth in range(1, 11)))
 
 
 def curves_of(scores: ScoreCounts) -> dict[str, Any]:

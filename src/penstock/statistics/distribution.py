@@ -149,7 +149,8 @@ class HistogramValue:
             whole = np.concatenate(([0], np.cumsum(self.counts)))[bucket]
             inside = np.minimum(bucket, len(upper) - 1)
             width = np.where(upper > lower, upper / 2 - lower / 2, 1.0)[inside]
-            share = np.clip((flat / 2 - lower[inside] / 2) / width, 0.0, 1.0)
+            with np.errstate(over="ignore"):  # far beyond a narrow bucket: clipped
+                share = np.clip((flat / 2 - lower[inside] / 2) / width, 0.0, 1.0)
             part = np.where(bucket < len(upper), share * self.counts[inside], 0.0)
             part = np.where((flat < lower[inside]) | (upper == lower)[inside], 0.0, part)
             found = ((whole + part) / self.count).reshape(points.shape)

@@ -46,6 +46,13 @@ class Regression(Statistic[dict[str, Any]]):
 
     A float state: the same blocks in the same order give the same bytes.
 
+    Metrics:
+        rmse: ``sqrt(sum((y - p)^2) / n)``, the root of the mean squared error.
+        mae: ``sum(|y - p|) / n``, the mean absolute error.
+        r2: ``1 - sum((y - p)^2) / sum((y - mean(y))^2)``, the coefficient of determination.
+        quantile_loss: ``sum(max(q (y - p), (q - 1) (y - p))) / n``, under the name ``quantile_loss_0.9`` for q = 0.9;
+            asked for by ``--quantile`` (Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978).
+
     Args:
         target_column: the truth, of numbers.
 

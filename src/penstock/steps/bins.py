@@ -34,6 +34,14 @@ class Bin(Step):
     The first bin takes all that is below it, the last all that is above. A column of one value, or of none, has one
     bin. Nulls stay null (zeros where there is a column for each bin).
 
+    Formula:
+        bin i holds e[i] <= x < e[i + 1]
+        quantile   e[i] = Q(i / bins)
+        uniform    e[i] = min + i (max - min) / bins
+
+        As scikit-learn's KBinsDiscretizer. Q is the quantile, interpolated linearly: exact for up to 4,096 distinct
+        values, and else within a bucket of the histogram.
+
     Args:
         columns: columns of numbers.
         bins: how many bins, 2 to 4096; fewer where quantiles fall together. Not where ``edges`` are given.

@@ -42,6 +42,11 @@ class OneHot(Step):
 
     What would be more than ``max_columns`` is one column of sparse vectors, ``NAME_one_hot``, with a place for each.
 
+    Formula:
+        NAME_c = 1 where x = c, else 0, for each category c
+
+        As scikit-learn's OneHotEncoder.
+
     Args:
         columns: columns of categories, text or truth values ("true" and "false").
         max_categories: the most columns for one column; where there are more categories, the rarest share a last

@@ -26,6 +26,10 @@ class FrequencyEncode(Step):
 
     A missing value is a category of its own. Categories that are equally frequent are told apart no more.
 
+    Formula:
+        y = n(c) / n, or n(c) where `share` is false
+        n(c) the rows of category c, n all rows, both when it was fitted
+
     Args:
         columns: columns of categories, text or truth values.
         share: whether it is the share of the rows (0 to 1), or their count.

@@ -48,6 +48,14 @@ class Impute(Step):
     With ``by`` each group of rows that are equal in these columns has a value of its own. Rows of a group that had no
     value when fitting, or was not there, and rows with a null in ``by``, get the value of all rows.
 
+    Formula:
+        mean            sum(x) / n
+        median          Q(1/2), exact for up to 4,096 distinct values, and else within a bucket of the histogram
+        most_frequent   the value c of the greatest n(c)
+        with `by`, each over the rows of the group
+
+        Over the values that are not null. As scikit-learn's SimpleImputer.
+
     Args:
         columns: columns of numbers, or for "most_frequent" and "constant" also of truth values, categories, text.
             Those of ``by`` are left as they are, also where they are met.

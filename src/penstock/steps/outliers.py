@@ -35,15 +35,10 @@ Rousseeuw and Croux, "Alternatives to the median absolute deviation", JASA 88 (1
 class Bounds:
     """Between which bounds a column's values are ordinary.
 
-    - "quantile": between two quantiles.
-    - "iqr": from the lower quartile - factor * IQR to the upper quartile + factor * IQR (Tukey, "Exploratory Data
-      Analysis", 1977, section 2D).
-    - "zscore": within factor standard deviations (of the population) of the mean.
-    - "mad": within factor * 1.4826 * MAD of the median, MAD being the median absolute deviation (Iglewicz and Hoaglin,
-      "How to detect and handle outliers", 1993, section 3.4, whose modified z-score is bounded by 3.5).
+    The formulas and their sources are those of `Clip`.
 
     Args:
-        method: one of the above.
+        method: "quantile", "iqr", "zscore" or "mad".
         quantiles: of the method "quantile"; None: (0.01, 0.99).
         factor: of the others; None: 1.5 for "iqr", 3 for "zscore", 3.5 for "mad".
 
@@ -158,14 +153,26 @@ def _limits(step: Clip | FlagOutliers | RejectOutliers, schema: Schema, values: 
 class Clip(Step):
     """Numbers drawn in to bounds: what is below becomes the lower bound, what is above the upper one.
 
-    Nulls stay null; a column without bounds (see `Bounds.of`) passes unchanged. Whole numbers stay whole numbers where
-    both bounds are.
+    Nulls stay null; a column without values or without any spread passes unchanged. Whole numbers stay whole numbers
+    where both bounds are.
+
+    Formula:
+        y = min(max(x, low), high), low and high being by the method
+        quantile   Q(quantiles[0]), Q(quantiles[1])
+        iqr        Q(1/4) - factor d, Q(3/4) + factor d;  d = Q(3/4) - Q(1/4)
+        zscore     mean -+ factor s;  s = sqrt(sum((x - mean)^2) / n)
+        mad        median -+ factor 1.4826 m;  m = median(|x - median|)
+
+        "iqr": Tukey, "Exploratory Data Analysis", 1977, section 2D. "mad": Iglewicz and Hoaglin, "How to detect and
+        handle outliers", 1993, section 3.4; 1.4826 makes it the standard deviation of normal data (Rousseeuw and
+        Croux, JASA 88, 1993). Quantiles are exact for up to 4,096
+        distinct values, and else within a bucket.
 
     Args:
         columns: columns of numbers.
-        quantiles: of the method "quantile".
-        method: how the bounds are found, see `Bounds`.
-        factor: of the other methods.
+        quantiles: of the method "quantile": the lower and the upper, between 0 and 1; null for 0.01 and 0.99.
+        method: how the bounds are found: "quantile", "iqr", "zscore" or "mad", see the formula.
+        factor: of the other methods, above 0; null for 1.5 of "iqr", 3 of "zscore", 3.5 of "mad".
 
     Raises:
         UsageError: the arguments don't belong together.
@@ -235,13 +242,16 @@ class FittedClip(TableStep):
 class FlagOutliers(Step):
     """A column of truth values ``NAME_outlier`` beside each column: whether the value is outside the bounds.
 
-    A null is no outlier; nor is anything in a column without bounds (see `Bounds.of`).
+    A null is no outlier; nor is anything in a column without values or spread.
+
+    Formula:
+        an outlier is x < low or x > high, the bounds being those of `clip` for the method
 
     Args:
         columns: columns of numbers.
-        quantiles: of the method "quantile".
-        method: how the bounds are found, see `Bounds`.
-        factor: of the other methods.
+        quantiles: of the method "quantile": the lower and the upper, between 0 and 1; null for 0.01 and 0.99.
+        method: how the bounds are found: "quantile", "iqr", "zscore" or "mad", see the formula.
+        factor: of the other methods, above 0; null for 1.5 of "iqr", 3 of "zscore", 3.5 of "mad".
 
     Raises:
         UsageError: the arguments don't belong together.
@@ -319,14 +329,17 @@ class FittedFlags(TableStep):
 class RejectOutliers(Step):
     """Rows with a value outside the bounds are rejected, with the code "outlier".
 
-    A null is no outlier; nor is anything in a column without bounds (see `Bounds.of`). When predicting, every row gets
+    A null is no outlier; nor is anything in a column without values or spread. When predicting, every row gets
     its prediction, outlier or not, unless ``when_predicting`` says otherwise.
+
+    Formula:
+        an outlier is x < low or x > high, the bounds being those of `clip` for the method
 
     Args:
         columns: columns of numbers.
-        quantiles: of the method "quantile".
-        method: how the bounds are found, see `Bounds`.
-        factor: of the other methods.
+        quantiles: of the method "quantile": the lower and the upper, between 0 and 1; null for 0.01 and 0.99.
+        method: how the bounds are found: "quantile", "iqr", "zscore" or "mad", see the formula.
+        factor: of the other methods, above 0; null for 1.5 of "iqr", 3 of "zscore", 3.5 of "mad".
         when_predicting: whether rows are rejected when predicting too.
 
     Raises:

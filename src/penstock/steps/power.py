@@ -31,15 +31,21 @@ _ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, slots=True)
 class Power(Step):
-    """Numbers by the power transform of Yeo and Johnson ("A new family of power transformations to improve normality
-    or symmetry", Biometrika 87, 2000), with the exponent that makes them most normal, then to mean 0 and deviation 1.
+    """Numbers by the power transform of Yeo and Johnson, with the exponent that makes them most normal, then to mean 0
+    and deviation 1.
 
-    For x >= 0 it is ``((x + 1)^p - 1) / p``, or ``log(x + 1)`` for p = 0; for x < 0 it is
-    ``-((1 - x)^(2 - p) - 1) / (2 - p)``, or ``-log(1 - x)`` for p = 2. The exponent p, from -10 to 10, has the greatest
-    likelihood; it, the mean and the deviation are found on the histogram's buckets, so that one scan is enough: exactly
-    for up to 4,096 distinct values, and else within about 0.01 of scikit-learn's exponent. A constant column keeps
-    p = 1. Nulls stay null. A value whose power is too large for a float is the largest float. Comes out as float64
-    (float32 stays so).
+    The exponent p, from -10 to 10, has the greatest likelihood; it, the mean and the deviation are found on the
+    histogram's buckets, so that one scan is enough: exactly for up to 4,096 distinct values, and else within about
+    0.01 of scikit-learn's exponent. A constant column keeps p = 1. Nulls stay null. A value whose power is too large
+    for a float is the largest float. Comes out as float64 (float32 stays so).
+
+    Formula:
+        x >= 0   y = ((x + 1)^p - 1) / p,               log(x + 1) for p = 0
+        x < 0    y = -((1 - x)^(2 - p) - 1) / (2 - p),  -log(1 - x) for p = 2
+        then (y - mean) / s
+
+        Yeo and Johnson, "A new family of power transformations to improve normality or symmetry", Biometrika 87,
+        2000. As scikit-learn's PowerTransformer.
 
     Args:
         columns: columns of numbers.

@@ -33,6 +33,13 @@ class QuantileTransform(Step):
     value becomes 0 where it is at most that value, and 1 above it; a column without any stays null. Nulls stay null.
     Comes out as float64 (float32 stays so).
 
+    Formula:
+        u = (F_low(x) + F_high(x)) / 2, F interpolated between the kept quantiles, from below and from above
+        uniform    y = u
+        normal     y = Phi^-1(min(max(u, 1e-7), 1 - 1e-7))
+
+        As scikit-learn's QuantileTransformer, with the quantiles of all rows instead of a sample.
+
     Args:
         columns: columns of numbers.
         output: "uniform" or "normal" (standard normal, from about -5.2 to 5.2).

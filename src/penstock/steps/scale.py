@@ -98,6 +98,14 @@ class Standardize(Step):
     The deviation is that of the population (divided by the count). A constant column is divided by 1, so it
     becomes 0; a column without any value stays null. Nulls stay null. Comes out as float64 (float32 stays so).
 
+    Formula:
+        y = (x - mean) / s
+        s = sqrt(sum((x - mean)^2) / n), and 1 where it is 0
+
+        As scikit-learn's StandardScaler. Mean and squares are merged block by block (Pébay, "Formulas for
+        robust, one-pass parallel computation of covariances and arbitrary-order statistical moments", Sandia report
+        SAND2008-6212, 2008).
+
     Args:
         columns: columns of numbers.
 
@@ -154,6 +162,12 @@ class MinMax(Step):
     A value beyond what was seen when fitting goes beyond the range (put `Clip` before). A constant column comes
     to the low end; a column without any value stays null. Nulls stay null. Comes out as float64 (float32 stays so).
 
+    Formula:
+        y = low + (x - min) / (max - min) * (high - low)
+        max - min is 1 where they are equal
+
+        As scikit-learn's MinMaxScaler.
+
     Args:
         columns: columns of numbers.
         range: the low and the high end.
@@ -203,6 +217,14 @@ class Robust(Step):
 
     Unlike mean and deviation these don't follow outliers. A column whose quantiles are equal is divided by 1; a
     column without any value stays null. Nulls stay null. Comes out as float64 (float32 stays so).
+
+    Formula:
+        y = (x - median) / (Q(upper) - Q(lower))
+        the distance is 1 where they are equal
+
+        As scikit-learn's RobustScaler. Q is the quantile, interpolated linearly (type 7 of Hyndman and Fan, "Sample
+        quantiles in statistical packages", The American Statistician 50, 1996): exact for up to 4,096 distinct
+        values, else within a bucket.
 
     Args:
         columns: columns of numbers.

@@ -42,6 +42,15 @@ class TargetEncode(Step):
     A target of numbers gives the mean; of two labels the share of the second in order; of more labels a vector of the
     share of each.
 
+    Formula:
+        y = w * mean + (1 - w) * overall
+        smooth "auto"     w = n V / (n V + v)
+        smooth a number   w = n / (n + smooth)
+        n, mean and v: rows, mean and variance of the target in the category; V its variance over all rows
+
+        Micci-Barreca, "A preprocessing scheme for high-cardinality categorical attributes", SIGKDD Explorations 3,
+        2001. "auto" is empirical Bayes, as scikit-learn's TargetEncoder.
+
     Args:
         columns: columns of categories or truth values.
         smooth: "auto", or how many rows the overall mean counts as.

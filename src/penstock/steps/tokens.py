@@ -70,6 +70,13 @@ class TfIdf(_Vectors):
     df)) + 1``, where n is the number of texts and df the number of those with the token; each vector has length 1.
     Tokens that were not seen count nothing. Where no token is left, every vector is zero.
 
+    Formula:
+        v[t] = count(t) * (ln((1 + n) / (1 + df(t))) + 1), then v / |v|
+        n the texts, df(t) those with the token t; with `sublinear`, 1 + ln(count(t)) in place of the count
+
+        Salton and Buckley, "Term-weighting approaches in automatic text retrieval", Information Processing &
+        Management 24, 1988; with the smoothing of scikit-learn's TfidfVectorizer.
+
     Args:
         columns: columns of text, categories or lists.
         analyzer: "auto" (words; of scripts without spaces characters and pairs of them), "word", "char" or "items".
@@ -181,6 +188,13 @@ class Hash(_Vectors):
     Tokens that share a place are told apart no more, but their signs make the errors cancel on average. Nothing is
     fitted, so that nothing has to be kept, and what was never seen has a place too.
 
+    Formula:
+        v[h2(t) mod width] += sign(t) * count(t), for each token t of the value
+        sign(t) = 1 or -1 by one bit of t's 64-bit hash, h2 the other bits; then v / |v| for the norm "l2"
+
+        Weinberger et al., "Feature hashing for large scale multitask learning", ICML 2009. The hash is the same on
+        every machine.
+
     Args:
         columns: columns of text, categories or lists.
         width: places of a vector.
@@ -261,6 +275,11 @@ class MultiHot(_Vectors):
     """Lists (or texts of items) as vectors of 0 and 1: a place for each item that was seen often enough.
 
     An item that was not seen is left out; a missing list and an empty one are zeros.
+
+    Formula:
+        v[i] = 1 where item i is in the list, else 0
+
+        As scikit-learn's MultiLabelBinarizer.
 
     Args:
         columns: columns of lists, or of texts that ``separator`` cuts into items.
