@@ -186,7 +186,7 @@ def memory(asked: argparse.Namespace) -> None:
     jobs = {
         f"prepare, {rows:,} rows of 20 columns": ["prepare", str(table), "--config", str(HERE / "prepare.yaml")],
         f"predict, {rows:,} rows, 100 trees": ["predict", str(model), str(table)],
-        "prepare, 200 columns of 1 KB of text, 50,000 rows": ["prepare", str(wide), "--config", str(steps)],
+        "prepare, 200 columns of 1 KB of text, 10,000 rows": ["prepare", str(wide), "--config", str(steps)],
         "prepare, one row group of 2,000,000 rows": ["prepare", str(one), "--config", str(HERE / "prepare.yaml")],
         "predict, one row group of 2,000,000 rows": ["predict", str(model), str(one)],
     }
@@ -212,7 +212,7 @@ def memory(asked: argparse.Namespace) -> None:
 
 
 def _wide_texts(folder: Path) -> Path:
-    """50,000 rows of 200 columns, each a text of about 1,000 letters, none like another: 10 GB in memory."""
+    """10,000 rows of 200 columns, each a text of about 1,000 letters, none like another: 2 GB in memory."""
     if folder.is_dir():
         return folder
     folder.mkdir()
@@ -222,7 +222,7 @@ def _wide_texts(folder: Path) -> Path:
         path = folder / f"{number}.parquet"
         schema = pa.schema([(f"t{i}", pa.string()) for i in range(200)])
         with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False) as writer:
-            for _ in range(10):
+            for _ in range(2):
                 columns = []
                 for _ in schema:
                     starts = random.integers(0, len(letters) - 1_000, 500)

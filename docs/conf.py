@@ -19,6 +19,7 @@ version = release = penstock.__version__
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 templates_path: list[str] = []
+smartquotes = False  # what is code in a docstring would be changed
 source_suffix = {".md": "markdown"}
 
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -51,7 +51,7 @@ EXAMPLES = {
     "month": "month(date('2026-11-20'))", "day": "day(date('2026-11-20'))", "weekday": "weekday(date('2026-11-20'))",
     "hour": "hour(date('2026-11-20 08:30'))", "minute": "minute(date('2026-11-20 08:30'))",
     "second": "second(date('2026-11-20 08:30:15'))", "date": "date('2026-11-20')",
-    "date_trunc": "date_trunc('month', date('2026-11-20'))",
+    "number": "number('428.5')", "date_trunc": "date_trunc('month', date('2026-11-20'))",
     "days_between": "days_between(date('2026-11-20'), date('2026-12-25'))",
 }  # fmt: skip
 """An example of each function; what it gives is computed when the page is written."""
@@ -102,8 +102,8 @@ def sources() -> str:
     options = json_schema()["properties"]["read"]["anyOf"][0]
     return "\n".join(
         (
-            "# Sources\n\nData are a path, a folder, a glob, or an address. [How files are read](/reading.md) says what "
-            "is found out about them, and how to say it otherwise.\n\n## Formats\n",
+            "# Sources\n\nData are a path, a folder, a glob, or an address. [How files are read](/reading.md) says "
+            "what is found out about them, and how to say it otherwise.\n\n## Formats\n",
             table(("ends with", "read as"), ((", ".join(ends), words) for words, ends in formats.items())),
             "## Addresses\n",
             table(("begins with", "what is read"), ((", ".join(names), words) for words, names in schemes.items())),
@@ -184,7 +184,9 @@ def expressions() -> str:
 def _computed(text: str) -> str:
     typed = expression.parse(text).typed(Schema(()))
     value = pl.select(typed.to_polars({})).item()
-    return cell(str(int(value) if isinstance(value, float) and value.is_integer() else value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return cell(f"{value:.6g}" if isinstance(value, float) else str(value))
 
 
 # ------------------------------------------------------------------ the command line
@@ -232,16 +234,21 @@ def _value(option: Any) -> str:
 # ------------------------------------------------------------------ Python
 
 
+FIRST = ("read", "Pipeline", "FittedPipeline", "load", "profile", "Profile", "replay", "repro", "Job")
+"""What a reader looks for first; the other names follow in the order of the alphabet."""
+
+
 def python() -> str:
     """Every public name that has no page of its own."""
     parts = [
         "# The Python API\n",
         "The names of `penstock`: `import penstock as ps`, then `ps.read`, `ps.Pipeline` and so on. "
-        "[Steps](steps/index.md), [relations](relations/index.md) and [models](models/index.md) are names of it too, and have pages "
-        "of their own. `penstock.testing` checks steps of your own ([Contributing](/contributing.md)); all else is not public.\n",
+        "[Steps](steps/index.md), [relations](relations/index.md) and [models](models/index.md) are names of it too, "
+        "and have pages of their own. `penstock.testing` checks steps of your own "
+        "([Contributing](/contributing.md)); all else is not public.\n",
     ]
     paged = {registry.find(group, name) for group in ("steps", "relations", "models") for name in registry.names(group)}
-    for name in penstock.__all__:
+    for name in dict.fromkeys((*FIRST, *penstock.__all__)):
         thing = getattr(penstock, name)
         if name == "__version__" or thing in paged:
             continue

@@ -11,6 +11,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from penstock.config import definition_to_json, parse_config
 from penstock.config_schema import json_schema
 from penstock.config_text import flow
 from penstock.config_words import summary_of
+from penstock.errors import PenstockError
 from penstock.models.sklearn_estimators import ESTIMATORS
 from penstock.schema import Field, Role, Schema
 
@@ -182,16 +184,26 @@ def learns(name: str, definition: Any) -> str:
 
 
 def statistics_of(name: str, definition: Any) -> set[str]:
-    """The kinds of statistics that the step collects, in any of the ways that the table of surprises shows."""
+    """The kinds of statistics that the step collects: as the surprises have it, and by each word of a choice."""
     found: set[str] = set()
-    for step in _steps_of(name):
+    for step in (*_steps_of(name), *_choices_of(name, definition)):
         found |= {statistic.kind for statistic in step.statistics(SCHEMA).values()}
     return found
 
 
 def _steps_of(name: str) -> Iterator[Any]:
     for written, _ in _rows(name):
-        yield parse_config(f"steps:\n  - {written}\n", "what-steps-do-with-surprises.md").steps[0]
+        yield parse_config(f"steps:\n  - {written}\n", SURPRISES.name).steps[0]
+
+
+def _choices_of(name: str, definition: Any) -> Iterator[Any]:
+    """The step with each word that a setting may be, where that is all it needs."""
+    columns = next((step.columns for step in _steps_of(name) if hasattr(step, "columns")), None)
+    properties = json_schema()["$defs"][f"steps.{name}"]["anyOf"][0]["properties"]
+    for setting, entry in properties.items():
+        for word in entry.get("enum", ()) if columns is not None else ():
+            with suppress(PenstockError):  # what needs a second setting is shown by the table, or not at all
+                yield definition(columns=columns, **{setting: word})
 
 
 @cache

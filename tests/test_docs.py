@@ -11,6 +11,9 @@ A page runs in a scratch copy of what the repository's root has for readers (`ex
   public data sets: `make docs-data`.
 """
 
+import ast
+import dataclasses
+import doctest
 import json
 import os
 import re
@@ -21,9 +24,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+import typer
 
+import penstock
+from penstock import registry
+from penstock.batch import Batch, RowKeys
+from penstock.cli import app
 from penstock.config import PipelineConfig, parse_config
+from penstock.expression_functions import FUNCTIONS
+from penstock.statistics.classification import Classification
+from penstock.statistics.regression import Regression
 
 ROOT = Path(__file__).parents[1]
 NEEDS_DATA = "<!-- needs: PENSTOCK_DATA -->"
@@ -220,3 +232,101 @@ def test_commands_have_their_output_and_code() -> None:
     assert second == Command("false  # exit 1", (), 1)
     with pytest.raises(AssertionError, match="without a command"):
         list(commands_of("a\n$ echo a\n"))
+
+
+# ------------------------------------------------------------------ the reference, made from the code
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference's pages, as `docs/reference_pages.py` writes them."""
+    folder = tmp_path_factory.mktemp("reference")
+    subprocess.run([sys.executable, ROOT / "docs" / "reference_pages.py", folder], check=True, capture_output=True)
+    return folder
+
+
+def sections_of(page: Path) -> dict[str, str]:
+    """The text under each heading; what stands above the first one under ""."""
+    text = FENCE.sub(lambda m: m[0].replace("\n#", "\n #"), page.read_text("utf-8"))
+    parts = re.split(r"^##? (.*)$", text, flags=re.MULTILINE)
+    return {"": parts[2].strip(), **dict(zip(parts[3::2], (part.strip() for part in parts[4::2]), strict=True))}
+
+
+DEFINITIONS = [(group, name) for group in ("steps", "relations", "models") for name in registry.names(group)]
+
+
+@pytest.mark.parametrize(("group", "name"), DEFINITIONS)
+def test_every_definition_has_a_page_with_its_meaning_settings_and_example(
+    reference: Path, group: str, name: str
+) -> None:
+    sections = sections_of(reference / group / f"{name}.md")
+    assert len(sections[""]) > 20 or sections["Formula"]
+    settings = re.findall(r"^\| `(\w+)` \|([^|]+)\|([^|]+)\| (.+) \|$", sections["Settings"], re.MULTILINE)
+    fields = [item.name for item in dataclasses.fields(registry.find(group, name)) if item.init]
+    assert [setting[0] for setting in settings] == fields
+    assert all(meaning.strip() for *_, meaning in settings)
+    assert ">>> " in sections["Example"]
+    if group == "steps":
+        assert sections["What it learns"]
+        assert re.search(rf"^\| `{name}\b", sections["What it does with surprises"], re.MULTILINE)
+
+
+@pytest.mark.parametrize(("group", "name"), DEFINITIONS)
+def test_the_yaml_example_of_a_definition_says_what_its_python_example_makes(
+    reference: Path, group: str, name: str
+) -> None:
+    example = sections_of(reference / group / f"{name}.md")["Example"]
+    (fence,) = [fence for fence in fences_of(example) if fence.language == "yaml"]
+    config = parse_config(fence.body, name)
+    made = {"steps": config.steps, "relations": config.data, "models": (config.model,)}[group]
+    definition = registry.find(group, name)
+    session = "".join(fence.body for fence in fences_of(example) if fence.language == "pycon")
+    code = "".join(one.source for one in doctest.DocTestParser().get_examples(session))
+    calls = [
+        node for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == definition.__name__
+    ]  # fmt: skip
+    said = min(calls, key=lambda call: call.lineno)
+    wanted = definition(
+        *map(ast.literal_eval, said.args),
+        **{str(keyword.arg): ast.literal_eval(keyword.value) for keyword in said.keywords},
+    )
+    if group == "relations" and hasattr(wanted, "other"):  # in a file a path is relative to the file
+        made = tuple(dataclasses.replace(one, other=Path(one.other).name) for one in made)
+    assert made == (wanted,)
+
+
+def test_every_metric_has_a_formula(reference: Path) -> None:
+    told = {
+        name for name, _ in re.findall(r"^\| `(\w+)` \| (.{10,}) \|$", (reference / "metrics.md").read_text(), re.M)
+    }
+    rows = pa.record_batch(
+        {"y": ["a", "b"], "prediction": ["a", "b"], "probability_a": [0.9, 0.1], "probability_b": [0.1, 0.9]}
+    )
+    classes = Classification("y", ["a", "b"])
+    classes.update(Batch(rows, RowKeys.span("", 0, 2)))
+    numbers = Regression("y")
+    numbers.update(Batch(pa.record_batch({"y": [1.0, 2.0], "prediction": [1.0, 2.0]}), RowKeys.span("", 0, 2)))
+    known = {name for name, value in {**classes.value(), **numbers.value()}.items() if isinstance(value, float)}
+    assert known <= told
+    assert {"mean_cost", "f_beta", "quantile_loss"} <= told
+
+
+def test_every_function_of_expressions_has_an_example(reference: Path) -> None:
+    page = (reference / "expressions.md").read_text("utf-8")
+    assert {*re.findall(r"^\| `(\w+)\(", page, re.MULTILINE)} == set(FUNCTIONS)
+
+
+def test_every_command_option_source_and_public_name_is_told(reference: Path) -> None:
+    commands = (reference / "command-line.md").read_text("utf-8")
+    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+        section = commands.partition(f"\n## {command.name}\n")[2].partition("\n## ")[0]
+        assert all(option in section for parameter in command.params for option in parameter.opts if option[0] == "-")
+    sources = (reference / "sources.md").read_text("utf-8")
+    assert all(f"`{ending}`" in sources for ending in registry.names("sources"))
+    assert all(f"`{scheme}" in sources for scheme in registry.names("schemes"))
+    keys = (reference / "pipeline-file.md").read_text("utf-8")
+    assert all(f"`{item.name}`" in keys for item in dataclasses.fields(PipelineConfig) if item.name != "places")
+    python = (reference / "python.md").read_text("utf-8")
+    paged = {registry.find(group, name).__name__ for group, name in DEFINITIONS}
+    assert all(f"## penstock.{name}\n" in python for name in set(penstock.__all__) - paged - {"__version__"})

@@ -53,7 +53,7 @@ ROOMS: dict[str, set[str]] = {
     "source": VALUES | {"relational", "relation", "registry", "engine"},
     "relation": VALUES | {"source"},
     "relations": CONTRACTS,
-    "relational": CONTRACTS | {"executor", "run", "sinks", "sources"},
+    "relational": CONTRACTS | {"executor", "registry", "run", "sinks", "sources"},
     "selector": VALUES,
     "step": VALUES | {"statistic", "fusion"},  # fusion inside a method: a table step alone is a chain of one
     "sink": VALUES | {"source"},
@@ -125,12 +125,14 @@ JOINED |= dict.fromkeys(
 JOINED |= dict.fromkeys(("relational_link", "relational_query", "relational_run", "relational_store"), "relational")
 JOINED |= {"config_schema": "config", "config_explained": "config", "config_words": "config"}
 JOINED |= {"run_identity": "run", "failing": "executor"}
+JOINED |= {"updating": "fitting"}
 JOINED |= {"trace_findings": "trace", "terminal_trace": "terminal"}
 JOINED |= {
     "asked": "cli",
     "commands": "cli",
     "commands_report": "cli",
     "commands_runs": "cli",
+    "commands_update": "cli",
     "__main__": "cli",
     "run_identity": "run",
 }

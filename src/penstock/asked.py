@@ -216,7 +216,10 @@ def listed(text: str, name: str, *, empty: bool = False) -> tuple[str, ...]:
     Raises:
         UsageError: a text is empty and must not be.
     """
-    parts = next(csv.reader([text], skipinitialspace=True), []) or [""]
+    try:
+        parts = next(csv.reader([text], skipinitialspace=True), []) or [""]
+    except csv.Error as error:
+        raise UsageError("not names between commas", where=name, expected="A,B,...", got=f"{text!r}: {error}") from error
     if not empty and "" in parts:
         raise UsageError("a name is empty", where=name, expected="names between commas", got=repr(text))
     return tuple(parts)

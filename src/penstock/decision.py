@@ -50,7 +50,8 @@ class Decision:
     two classes the second is chosen from the probability `threshold` on.
 
     Metrics:
-        mean_cost: ``sum(cost[true, predicted]) / n``, of the costs that were said (``--costs``), 1 for every other error.
+        mean_cost: ``sum(cost[true, predicted]) / n``, of the costs that were said (``--costs``), and 1 for every other
+            error.
 
     Attributes:
         target: what is predicted.

@@ -229,5 +229,5 @@ def check_rejected(task: Task, counts: tuple[Count, ...], *, early: bool, exampl
         got=f"{rejected / rows:.2%}" + (f", such as {example}" if example else "") + "; nothing was published",
         remedy="look at the rejected rows' reasons"
         + (f" in {folder}" if folder is not None and folder.is_dir() else " (penstock prepare keeps them)")
-        + ", mend the data or the configuration, or allow more",
+        + ", mend the data or the configuration, or allow more with --max-rejected",
     )

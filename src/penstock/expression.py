@@ -15,7 +15,8 @@ schema; `Typed.to_polars` gives what computes it. The grammar is in `expression_
   ``round(x, digits)`` (half to even, as Python), ``min max`` of any number of arguments of the row (of times too),
   ``clip(x, low, high)`` (null for no bound).
 - **Functions of text**: ``length`` (characters) ``lower upper trim``, ``contains starts_with ends_with`` and
-  ``replace`` (of a plain part, no pattern), ``concat(a, b)``, ``substring(text, start, length)`` (from 1, as SQL).
+  ``replace`` (of a plain part, no pattern), ``concat(a, b)``, ``substring(text, start, length)`` (from 1, as SQL);
+  ``number(text)``, such as 428.5 of ``'428.5'`` (null where it is none, as ``'V27'``).
 - **Functions of times**: ``year month day weekday`` (1, Monday, to 7) ``hour minute second``,
   ``date('2026-11-20 08:30')``, ``days_between(from, to)`` (with fractions), ``date_trunc('week', time)`` (where the
   minute, hour, day, week, which begins on Monday, month, quarter or year begins, as SQL). **Of anything**: ``is_missing(x)``, the

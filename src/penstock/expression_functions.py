@@ -194,6 +194,15 @@ def _of_time(build: Callable[[pl.Expr], pl.Expr]) -> Function:
     return Function(("time",), "number", lambda given: build(given[0].expr).cast(pl.Float64), "(time)", whole=True)
 
 
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+
+
+def _number(given: Sequence[Value]) -> pl.Expr:
+    """The number that a text writes, with a point; null for a text that is none, however Polars would read it."""
+    text = given[0].expr.str.strip_chars()
+    return finite(pl.when(text.str.contains(_NUMBER)).then(text).cast(pl.Float64, strict=False))
+
+
 def _of_text(build: Callable[[pl.Expr], pl.Expr]) -> Function:
     return Function(("text",), "text", lambda given: build(given[0].expr), "(text)")
 
@@ -247,6 +256,7 @@ FUNCTIONS: dict[str, Function] = {
     "length": Function(
         ("text",), "number", lambda given: given[0].expr.str.len_chars().cast(pl.Float64), "(text)", whole=True
     ),
+    "number": Function(("text",), "number", _number, "(text)"),
     "lower": _of_text(lambda x: x.str.to_lowercase()),
     "upper": _of_text(lambda x: x.str.to_uppercase()),
     "trim": _of_text(lambda x: x.str.strip_chars()),

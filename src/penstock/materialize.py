@@ -79,7 +79,7 @@ class LaidDown(TrainingData):
         self, number: int, batch_rows: int, *, start: int = 0, keep: npt.NDArray[np.bool_] | None = None
     ) -> Iterator[TrainingBatch]:
         """One pass in a shuffled order: blocks in a random order, then rows within a window of blocks."""
-        random = np.random.Generator(np.random.Philox(key=[self.seed & (2**64 - 1), number]))
+        random = np.random.Generator(np.random.Philox(key=np.array([self.seed & (2**64 - 1), number], np.uint64)))
         blocks = random.permutation(-(-self.rows // BLOCK_ROWS))
         window = max(1, _WINDOW_BYTES // (BLOCK_ROWS * self._row_bytes))
         rest: _Rows | None = None

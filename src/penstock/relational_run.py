@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from penstock import registry
 from penstock.batch import Batch, Count, add_counts, record_batch
 from penstock.durable import read_json, sync_folder, write_json, writing
 from penstock.engine import Figures, Listener, Resources, Station, Task, Transform
@@ -133,7 +135,14 @@ class _Job:
             began = time.monotonic()
             outcome = relation.run(bench)
             took = time.monotonic() - began
-            done = Figures(f"data: {labels[number]}", rows.rows, rows.rows, seconds=took, held=held(), finished=True)
+            done = Figures(
+                "data: " + labels[number].removeprefix("data: "),
+                rows.rows,
+                rows.rows,
+                seconds=took,
+                held=held(),
+                finished=True,
+            )
             self._listener.progressed(done)
             for note in outcome.notes:
                 self._listener.said(note)
@@ -296,11 +305,13 @@ def _outcome(item: Mapping[str, Any]) -> Outcome:
 
 
 def _labels(relations: Sequence[Relation]) -> list[str]:
-    """The relations' names in the ledger: one that stands there twice is numbered."""
+    """The relations' names in the ledger: numbered where one stands there twice, marked where a step has it too."""
+    met = Counter[str]()
     labels: list[str] = []
     for relation in relations:
-        again = sum(label.partition(" ")[0] == relation.name for label in labels)
-        labels.append(f"{relation.name} {again + 1}" if again else relation.name)
+        name = f"data: {relation.name}" if relation.name in registry.names("steps") else relation.name
+        met[name] += 1
+        labels.append(name if met[name] == 1 else f"{name} {met[name]}")
     return labels
 
 

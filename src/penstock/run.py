@@ -242,8 +242,8 @@ class Run:
         known = by_path(had)
         fresh = [one for one in self._identity["inputs"] if one["path"] not in known]
         gone = len(known) - len({one["path"] for one in self._identity["inputs"]} & set(known))
-        text = f"{len(fresh):,} files that were not there before, {len(known):,} that the output has already"
-        self.notes = (Note("new files", text, f"{gone:,} of those are no longer there" if gone else ""),)
+        text = f"{len(fresh):,}, beside {len(known):,} that the output has already"
+        self.notes = (Note("new files", text, f"of those {gone:,} no longer there" if gone else ""),)
         if not fresh:
             return
         self.begin_generation("new", fresh)
@@ -274,7 +274,7 @@ class Run:
             self.only = tuple(began)
         late = len(set(now) - {one["path"] for one in self._document["identity"]["inputs"]})
         if late and new_only:
-            text = f"{late:,} more came in since the generation under way began"
+            text = f"{late:,} more, in since the generation under way began"
             self.notes = (*self.notes, Note("new files", text, "it is finished first", "the same command once more"))
 
     def _refuse_foreign_output(self) -> None:

@@ -202,7 +202,7 @@ def metrics_table(
         table.add_column("95 % interval", justify="right", style="dim")
     for name, value in metrics.items():
         ends = (intervals or {}).get(name)
-        shown = [Text(f"{number(ends[0])} to {number(ends[1])}" if ends else "")] if intervals else []
+        shown = [Text(f"{ends[0]:,.3g} to {ends[1]:,.3g}" if ends else "")] if intervals else []
         table.add_row(Text(name), Text(number(value)), *shown)
     title = Text(f"judged on {on}", "dim") if on else Text()
     return Padding(Group(table, title) if on else table, (1, 0, 0, 0), expand=False)
@@ -250,8 +250,9 @@ def importance_tables(found: Mapping[str, Any], most: int = 20) -> list[Renderab
     return tables
 
 
-_BAR = 20
+_BAR = 12
 _OF_SLICES = ("accuracy", "f1", "roc_auc", "log_loss", "rmse", "mae", "r2")
+_WITH_INTERVAL = ("roc_auc", "log_loss", "rmse")
 
 
 def slices_tables(slices: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
@@ -260,14 +261,17 @@ def slices_tables(slices: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     for column in dict.fromkeys(one["column"] for one in slices):
         own = [one for one in slices if one["column"] == column]
         names = [name for name in _OF_SLICES if name in own[0]["metrics"]]
+        sure = next((name for name in _WITH_INTERVAL if name in names), None)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         table.add_column(Text(str(column)), style="bold", max_width=30, overflow="ellipsis", no_wrap=True)
-        for name in ("rows", *names):
+        for name in ("rows", *names, *([f"{sure} 95 %"] if sure else [])):
             table.add_column(name, justify="right")
         for one in own:
-            table.add_row(
-                Text(str(one["value"])), f"{one['rows']:,}", *(number(one["metrics"][name]) for name in names)
-            )
+            figures = [number(one["metrics"][name]) for name in names]
+            if sure:
+                ends = one.get("intervals", {}).get(sure)
+                figures.append(" to ".join(f"{end:,.2f}" if abs(end) >= 0.1 else f"{end:.2g}" for end in ends or ()))
+            table.add_row(Text(str(one["value"])), f"{one['rows']:,}", *figures)
         tables.append(Padding(table, (1, 0, 0, 0), expand=False))
     return tables
 

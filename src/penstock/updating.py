@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from penstock.errors import PenstockError
 from penstock.fusion import column
 from penstock.pipeline import FittedSteps
 from penstock.schema import Field, Role, Schema
@@ -110,23 +111,35 @@ class Earlier:
     def fit(self, place: int, step: Step, schema: Schema, states: dict[str, Statistic[Any]]) -> FittedStep:
         """The step fitted from merged states; those that would make of its columns others than they were are replaced,
         in ``states``, by the earlier ones."""
-        whole = _fit(step, schema, states)
         if not self._bound or place >= len(self.steps.steps) or not _alike(self._before(place), schema):
-            return whole
-        wanted = self.steps.steps[place].schema
-        fixed = place >= self._fixed
-        if not fixed and _alike(whole.schema, wanted):
-            return whole
+            return _fit(step, schema, states)
         was = self.steps.states[place]
-        settled = {**states, **{name: was[name] for name in states if name in was}}
-        if not fixed:
-            self._settle(place, step, schema, settled, {name: states[name] for name in states if name in was})
-        for name, state in states.items():
+        offered = {name: state for name, state in states.items() if name in was}
+        settled = {**states, **{name: was[name] for name in offered}}
+        self._settle(place, step, schema, settled, offered)
+        for name, state in offered.items():
             if settled[name] is not state:
-                alone = _fit(step, schema, {**settled, name: state})
-                self._kept[place, name] = _difference(wanted, alone.schema)
+                self._kept[place, name] = self._why(place, step, schema, {**settled, name: state})
+        if place >= self._fixed:
+            for name in offered:
+                self._kept.setdefault((place, name), "")
+                settled[name] = was[name]
         states.update(settled)
         return _fit(step, schema, states)
+
+    def _why(self, place: int, step: Step, schema: Schema, states: Mapping[str, Statistic[Any]]) -> str:
+        """What would be another if the step went by these states."""
+        try:
+            return _difference(self.steps.steps[place].schema, _fit(step, schema, states).schema)
+        except PenstockError as error:
+            return error.message
+
+    def _leaves(self, place: int, step: Step, schema: Schema, states: Mapping[str, Statistic[Any]]) -> bool:
+        """Whether the step, gone by these states, leaves its columns what they were."""
+        try:
+            return _alike(_fit(step, schema, states).schema, self.steps.steps[place].schema)
+        except PenstockError:  # such as too many categories: its reason is told by `_why`
+            return False
 
     def _settle(
         self,
@@ -137,7 +150,7 @@ class Earlier:
         offered: Mapping[str, Statistic[Any]],
     ) -> None:
         """Take as many of the offered states as leave the columns what they are: all, or by halves."""
-        if _alike(_fit(step, schema, {**settled, **offered}).schema, self.steps.steps[place].schema):
+        if self._leaves(place, step, schema, {**settled, **offered}):
             settled.update(offered)
         elif len(offered) > 1:
             names = list(offered)

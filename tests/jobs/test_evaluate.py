@@ -56,6 +56,11 @@ def test_slices_are_by_value_and_by_range_also_of_columns_that_the_model_does_no
     assert slices["region", "north"]["rows"] == len(north)
     expected = metrics.roc_auc_score(north["y"] == "yes", north["p"])
     assert slices["region", "north"]["metrics"]["roc_auc"] == pytest.approx(expected)
+    ends = slices["region", "north"]["intervals"]["roc_auc"]
+    draws = np.random.default_rng(0).integers(0, len(north), (400, len(north)))
+    said, truth = north["p"].to_numpy(), (north["y"] == "yes").to_numpy()
+    drawn = [metrics.roc_auc_score(truth[draw], said[draw]) for draw in draws]
+    assert ends == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)  # as the bootstrap of its rows
     ranges = [one for (column, _), one in slices.items() if column == "x"]
     assert [one["rows"] for one in ranges] == [500, 500, 500, 500]
     expected = metrics.fbeta_score(frame["y"] == "yes", frame["p"] >= 0.5, beta=2)

@@ -243,3 +243,18 @@ def test_what_to_look_at_says_the_column(tmp_path: Path) -> None:
     heard = Heard()
     ps.Pipeline([], ps.BoostedTrees(rounds=5, folds=1), target="y").fit(data, listener=heard)
     assert any(note.topic == "look at tells" and "tells the target" in note.text for note in heard.notes)
+
+
+def test_seeds_below_zero_are_seeds_of_their_own(tmp_path: Path) -> None:
+    import warnings
+
+    rows = "".join(f"{i},{'yes' if (i * 7) % 11 > 5 else 'no'}\n" for i in range(400))
+    (tmp_path / "rows.csv").write_text("x,y\n" + rows)
+    texts = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in (-1, -2, -3):
+            model = ps.Linear(epochs=1)
+            fitted = ps.Pipeline([], model, target="y", seed=seed).fit(tmp_path / "rows.csv", cores=1)
+            texts.add(str(fitted.predict(tmp_path / "rows.csv").column(1).to_pylist()[:3]))
+    assert len(texts) > 1

@@ -237,6 +237,15 @@ def test_a_models_own_encoding_stays_what_its_weights_were_learned_with() -> Non
     assert [merged.how for merged in earlier.account(found)] == ["exact", "encoding"]
 
 
+def test_a_step_that_can_not_go_by_all_rows_goes_by_what_it_was() -> None:
+    was = fit([ps.Standardize(["number", "short"])], [rows("a", 60, 0)]).steps
+    far = batch_of(SCHEMA, {name: [{**FULL, "number": 1e300}[name]] * 2 for name in SCHEMA.names}, path="b")
+    earlier = Earlier(was, bound=True)
+    found = fit([ps.Standardize(["number", "short"])], [far], earlier).steps
+    ways = {merged.statistic: (merged.how, merged.reason) for merged in earlier.account(found)}
+    assert ways == {"number": ("kept", "the values are too far apart to be scaled"), "short": ("exact", "")}
+
+
 # ---------------------------------------------------------------------- models
 
 UPDATED = [model for models in MODELS.values() for model in models if model.goes_on]

@@ -304,8 +304,43 @@ def test_a_derived_target_needs_no_columns_to_be_predicted(tmp_path: Path) -> No
         fitted.predict(pa.table({"days": rows["days"]}))  # the model needs what it lacks
 
 
+def test_a_relation_and_a_step_of_one_name_have_their_own_lines_in_the_ledger(tmp_path: Path) -> None:
+    rows = pa.table({"x": [1.0, 2.0, 3.0]})
+    data = [{"derive": {"columns": {"y": "x + 1"}}}, {"filter": "y > 2"}, {"derive": {"columns": {"z": "y + 1"}}}]
+    config = {"data": data, "steps": [{"derive": {"columns": {"w": "z + 1"}}}]}
+    done = ps.Pipeline.of(parse_config(json.dumps(config), "pipeline.yaml")).prepare(rows, to=tmp_path / "out.csv")
+    lines = {count.step: (count.rows_in, count.out) for count in done.counts}
+    expected = {"data: derive": (3, 3), "filter": (3, 2), "data: derive 2": (2, 2), "derive": (2, 2)}
+    assert {name: line for name, line in lines.items() if name in expected} == expected
+
+
 def test_test_rows_go_through_the_same_work(data: Path, tmp_path: Path) -> None:
     pipeline = ps.Pipeline.of(data / "pipeline.yaml")
     fitted = pipeline.fit(data / "orders.parquet", test=data / "orders.parquet", to=tmp_path / "model")
     rows = rows_of(laid(ps.read(data / "orders.parquet"), *pipeline.data)[0]).height
     assert fitted.summary["evaluation"]["rows"] == rows
+
+
+def test_files_of_days_become_weeks_with_their_past_and_their_future(tmp_path: Path) -> None:
+    """Day by day, with a cancellation, a fee, a doubled line; the week of 8 January 2024 has no row."""
+    head = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+    orders = {
+        "2024-01-02": "1,10a,X,5,2024-01-02 09:00:00,2.0,7,France\n1,10a,X,5,2024-01-02 09:00:00,2.0,7,France\n",
+        "2024-01-07": "2,10A,X,3,2024-01-07 09:00:00,2.0,,United Kingdom\nC3,10A,X,-1,2024-01-07 10:00:00,2.0,7,\n",
+        "2024-01-16": "4,10A,X,9,2024-01-16 09:00:00,3.0,8,France\n4,POST,X,1,2024-01-16 09:00:00,9.0,8,France\n",
+        "2024-01-22": "5,10A,X,4,2024-01-22 09:00:00,3.0,8,France\n5,10A,X,90,2024-01-22 09:00:00,0.0,8,France\n",
+    }
+    (tmp_path / "days").mkdir()
+    for day, lines in orders.items():
+        (tmp_path / "days" / f"{day}.csv").write_text(head + lines)
+    example = Path(__file__).parents[2] / "examples" / "applications" / "sales-table.yaml"
+    ps.Pipeline.of(example).prepare(tmp_path / "days", to=tmp_path / "weekly.parquet")
+    rows = pl.read_parquet(tmp_path / "weekly.parquet")
+    assert rows["product"].to_list() == ["10A"] * 3
+    assert [week.day for week in rows["week"]] == [1, 15, 22]
+    assert rows["quantity"].to_list() == [7, 9, 4]
+    assert rows["returned"].to_list() == [1, 0, 0]
+    assert rows["quantity_4_weeks"].to_list() == [7, 16, 20]
+    assert rows["quantity_a_week_ago"].to_list() == [0, 0, 9]
+    assert rows["price_before"].to_list() == [None, 2.0, 2.5]
+    assert rows["quantity_next_week"].to_list() == [0, 4, 0]

@@ -262,9 +262,15 @@ class _Found:
 
     def _slices(self, asked: Judging) -> Iterator[dict[str, Any]]:
         for column, sliced in zip(asked.by, self.slices, strict=True):
-            for place, value in sliced.value().items():
-                metrics = {name: figure for name, figure in value.items() if name not in _NO_METRICS}
-                yield {"column": column, "value": sliced.names[place], "rows": value["rows"], "metrics": metrics}
+            for place, judged in sliced.slices.items():
+                value = judged.value()
+                yield {
+                    "column": column,
+                    "value": sliced.names[place],
+                    "rows": value["rows"],
+                    "metrics": {name: figure for name, figure in value.items() if name not in _NO_METRICS},
+                    "intervals": judged.intervals(),
+                }
 
 
 def _nothing_judged(target: Target, counts: Sequence[Count]) -> DataError:

@@ -196,7 +196,7 @@ def _target(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "imbalance",
             "medium",
             name,
-            f"the rarest of {target['class_count']:,} classes, {label!r}, has {rarest:,} rows",
+            f"the rarest of {target['class_count']:,} classes, {label!r}, has {rarest:,} row{'s' if rarest != 1 else ''}",
             "group rare classes, or find more rows of them",
         )
 

@@ -113,7 +113,8 @@ def replay(
     changed = {"identity": {**run.document["identity"], **identity}, "asked": asked}
     _publish(run, old, made, schema, changed)
     left = len(old.rows) - recovered.num_rows
-    engine.listener.said(Note("replay", f"{recovered.num_rows:,} rows came through, {left:,} did not"))
+    came = f"{recovered.num_rows:,} row{'s' if recovered.num_rows > 1 else ''} came"
+    engine.listener.said(Note("replay", f"of {len(old.rows):,} rejected {came} through, {left:,} did not"))
     return summary_of(run, "replay", time.monotonic() - began)
 
 

@@ -38,7 +38,6 @@ from penstock.jobs.train import (
     look,
     refuse_missing_columns,
     report_beside,
-    roles_of,
 )
 from penstock.keeping import KeptSource
 from penstock.model import Auto, Model, Target
@@ -123,7 +122,7 @@ def update(
         test = test and related(test, config.data, source.schema)
     place = relations or folder / "relations"
     refuse_missing_columns(source, config)
-    source = source.with_roles(roles_of(config)).laid_down(place / "data", engine.resources, listener)
+    source = source.laid_down(place / "data", engine.resources, listener)
     test = test and test.laid_down(place / "test", engine.resources, listener)
     if test is not None and saved.target is not None:
         require(test.schema, (saved.target.column,), "the target, to judge the model on the test rows")

@@ -57,7 +57,8 @@ class BoostedTrees(Model):
     200,000 rows and 5 million values) it is the mean, in raw scores, of models trained without one fold each and of
     differently shaped trees, so that every row is also predicted by models that did not learn from it; beyond that it
     is one model, stopped early on rows held back. The rows of a fold follow from the row keys and the seed alone. The
-    same data, seed and cores give the same bytes.
+    same data, seed and cores give the same bytes. Of classes no leaf moves the raw score by more than ten times the
+    learning rate (LightGBM's ``max_delta_step``): the trees of a rare class would diverge.
 
     Args:
         rounds: the most trees (per class) of a model.

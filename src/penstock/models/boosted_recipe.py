@@ -31,9 +31,12 @@ _USED = 64
 FEATURES_OF_A_TREE = 4
 """A tree sees no fewer features than this, whatever the fraction."""
 MOST_STEP = 10.0
-"""Of classes, a leaf moves the raw score by no more than this times the learning rate. A Newton step on rows of a
-rare class is one over its share: where it is 1 in 400, the first trees overshoot, and those that follow diverge. XGBoost's
-documentation of ``max_delta_step`` advises 1 to 10 for such classes; on others a leaf hardly ever comes so far."""
+"""Of classes, a leaf moves the raw score by no more than this times the learning rate.
+
+A Newton step on rows of a rare class is one over its share: where it is 1 in 400, the first trees overshoot, and those
+that follow diverge. XGBoost's documentation of ``max_delta_step`` advises 1 to 10 for such classes; in others hardly
+any leaf comes so far.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,12 @@ class Linear(Model):
 
     Formula:
         f = w x + b, least sum(weight * loss) / n + alpha * R(w)
-        loss   classes: log(1 + exp(-y f)), y = 1 for the class and -1 for the others; numbers: (y - f)^2 / 2
-        R(w)   l2: sum(w^2) / 2; l1: sum(|w|); elasticnet: (1 - l1_ratio) sum(w^2) / 2 + l1_ratio sum(|w|)
-        p      classes: 1 / (1 + exp(-f))
+        classes      loss = log(1 + exp(-y f)), y = 1 for the class, else -1
+                     probability = 1 / (1 + exp(-f))
+        numbers      loss = (y - f)^2 / 2
+        l2           R(w) = sum(w^2) / 2
+        l1           R(w) = sum(|w|)
+        elasticnet   R(w) = (1 - l1_ratio) sum(w^2) / 2 + l1_ratio sum(|w|)
 
         As scikit-learn's SGDClassifier and SGDRegressor. A target of numbers is brought to mean 0 and deviation 1
         for it.

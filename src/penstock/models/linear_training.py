@@ -33,6 +33,7 @@ _LARGEST_STEP_OF_VECTORS = 0.5
 """Rows of vectors of length 1 are as short as rows get, and most of their places are rare: what is learned of those is
 learned in few steps. Measured on short texts."""
 _CUT = 4.0
+_FARTHEST = float(np.finfo(np.float32).max)
 _LEAST_PROBABILITY = 1e-15
 
 
@@ -176,6 +177,7 @@ class Training:
                 counts = counts * (batch.weights / self._mean_weight)
             features = batch.features.astype(np.float64)
             np.copyto(features, 0.0, where=np.isnan(features))
+            np.clip(features, -_FARTHEST, _FARTHEST, out=features)  # what is beyond float32 came as infinite
             yield features, learned, counts
 
     def _epoch(self, learner: SGDClassifier | SGDRegressor, epoch: int) -> tuple[Weights, int]:

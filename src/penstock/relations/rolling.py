@@ -85,8 +85,8 @@ class Rolling(Relation):
     Formula:
         mean             sum(x) / n, over the n values of the window
         std              sqrt(sum((x - mean)^2) / (n - 1))
-        savitzky_golay   p(0), the polynomial p of degree `polyorder` with the least sum((p(i) - x[i])^2),
-                         i being the places counted from the row
+        savitzky_golay   p(0), the polynomial p of degree `polyorder` with the
+                         least sum((p(i) - x[i])^2), i counted from the row
 
         Savitzky and Golay, "Smoothing and differentiation of data by simplified least squares procedures",
         Analytical Chemistry 36, 1964.

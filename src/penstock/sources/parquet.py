@@ -20,6 +20,7 @@ from penstock.schema import Field, Role, Schema
 from penstock.source import Chunk, Fingerprint, ReadOptions, Source
 from penstock.sources.files import DataFiles, Limits
 from penstock.sources.parquet_cut import Group, cut, recut
+from penstock.sources.parquet_footer import column_chunks
 from penstock.sources.parquet_types import is_usable
 from penstock.sources.typed import TypedColumns, sampled, translated
 
@@ -82,21 +83,17 @@ class ParquetSource(Source):
             metadata, schema = reader.metadata, reader.schema_arrow
             usable = {field.name for field in schema if is_usable(field.type)}
             first = 0
-            for number in range(metadata.num_row_groups):
-                group = metadata.row_group(number)
-                size = sum(
-                    group.column(i).total_uncompressed_size
-                    for i in range(group.num_columns)
-                    if group.column(i).path_in_schema.split(".")[0] in usable
-                    or group.column(i).path_in_schema in usable
-                )
-                if group.num_rows < 0:
+            groups = column_chunks(file.path, metadata.serialized_size)
+            if len(groups) != metadata.num_row_groups:
+                raise ValueError("its footer is damaged")
+            for number, chunks in enumerate(groups):
+                rows = metadata.row_group(number).num_rows
+                size = sum(chunk.nbytes for chunk in chunks if chunk.path[0] in usable)
+                if rows < 0:
                     raise SourceError("a row group of a negative number of rows", where=str(file.path))
-                self._groups.append(Group(index, number, first, group.num_rows, size))
-                first += group.num_rows
-                self._plain |= {
-                    group.column(i).path_in_schema for i in range(group.num_columns) if _only_plain(group.column(i))
-                }
+                self._groups.append(Group(index, number, first, rows, size))
+                first += rows
+                self._plain |= {".".join(chunk.path) for chunk in chunks if not chunk.dictionary}
         if index < _KEPT_METADATA:
             self._metadata[index] = metadata
         return schema
@@ -246,8 +243,3 @@ class ParquetSource(Source):
 
     def _keeps_dictionary(self, field: Field) -> bool:
         return field.name not in self._plain and self._columns.has_words(field)
-
-
-def _only_plain(column: Any) -> bool:
-    """Whether a column chunk has an encoding that can't be read as a dictionary."""
-    return any(encoding.startswith("DELTA") or encoding == "BYTE_STREAM_SPLIT" for encoding in column.encodings)

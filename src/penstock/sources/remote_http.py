@@ -58,7 +58,7 @@ class HttpStore(Store):
                 yield _answered(answer, start)
         except urllib.error.HTTPError as error:
             raise _refused(one, error) from error
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and those of TLS are of the first
             reason = getattr(error, "reason", None) or error
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise SourceError(
@@ -67,6 +67,34 @@ class HttpStore(Store):
             raise Unsteady(str(reason) or type(error).__name__) from error
         except ValueError as error:
             raise UsageError("not an address", where=one.address, got=str(error)) from error
+
+
+class _Body:
+    """What a server sends. What came before the connection broke is given first: it is not fetched again."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self._broken: Exception | None = None
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes, fewer at the end or before an error."""
+        if self._broken is not None:
+            raise self._broken
+        pieces: list[bytes] = []
+        left = size
+        while left:
+            try:
+                piece = self._answer.read1(left)
+            except (OSError, http.client.HTTPException) as error:
+                if not pieces:
+                    raise
+                self._broken = error
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
 
 def _answered(answer: Any, start: int) -> Opened:
@@ -80,7 +108,7 @@ def _answered(answer: Any, start: int) -> Opened:
         first, size = start, None if found[2] == "*" else int(found[2])
     changed = answer.headers.get("Last-Modified")
     when = email.utils.parsedate_to_datetime(changed).timestamp() if changed else 0.0
-    return Opened(answer, first, size, answer.headers.get("ETag") or changed or "", int(when) * 10**9)
+    return Opened(_Body(answer), first, size, answer.headers.get("ETag") or changed or "", int(when) * 10**9)
 
 
 def _refused(one: RemoteObject, error: urllib.error.HTTPError) -> Exception:

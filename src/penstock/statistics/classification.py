@@ -69,7 +69,7 @@ class Classification(Statistic[dict[str, Any]]):
         precision: ``TP / (TP + FP)`` of the second class; of more than two the mean over the classes.
         recall: ``TP / (TP + FN)`` of the second class; of more than two the mean over the classes.
         f1: ``2 TP / (2 TP + FP + FN)`` of the second class; of more than two the mean over the classes.
-        f_beta: ``(1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP)``, under the name ``f2`` for b = 2; asked for by ``--beta``
+        f_beta: ``(1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP)``, named ``f2`` for b = 2; asked for by ``--beta``
             (van Rijsbergen, "Information Retrieval", 1979, chapter 7).
         roc_auc: the share of pairs of a member of the class and another row in which the member has the higher
             probability, ties counted half (Hanley and McNeil, "The meaning and use of the area under a receiver

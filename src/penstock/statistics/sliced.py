@@ -125,6 +125,11 @@ class Sliced(Statistic[dict[int, Any]]):
         """The value of each slice that has rows, in the slices' order."""
         return {number: self._slices[number].value() for number in sorted(self._slices)}
 
+    @property
+    def slices(self) -> Mapping[int, Statistic[Any]]:
+        """The statistic of each slice that has rows, in the slices' order."""
+        return {number: self._slices[number] for number in sorted(self._slices)}
+
     def state(self) -> pa.Table:
         """A row for each slice that has rows: its place, and its own state as an Arrow stream."""
         numbers = sorted(self._slices)

@@ -50,11 +50,12 @@ class Impute(Step):
 
     Formula:
         mean            sum(x) / n
-        median          Q(1/2), exact for up to 4,096 distinct values, and else within a bucket of the histogram
+        median          Q(1/2)
         most_frequent   the value c of the greatest n(c)
         with `by`, each over the rows of the group
 
-        Over the values that are not null. As scikit-learn's SimpleImputer.
+        Over the values that are not null. The median is exact for up to 4,096 distinct values, and else within a
+        bucket of the histogram. As scikit-learn's SimpleImputer.
 
     Args:
         columns: columns of numbers, or for "most_frequent" and "constant" also of truth values, categories, text.

@@ -245,7 +245,7 @@ class FlagOutliers(Step):
     A null is no outlier; nor is anything in a column without values or spread.
 
     Formula:
-        an outlier is x < low or x > high, the bounds being those of `clip` for the method
+        an outlier is x < low or x > high; low and high as those of `clip`
 
     Args:
         columns: columns of numbers.
@@ -333,7 +333,7 @@ class RejectOutliers(Step):
     its prediction, outlier or not, unless ``when_predicting`` says otherwise.
 
     Formula:
-        an outlier is x < low or x > high, the bounds being those of `clip` for the method
+        an outlier is x < low or x > high; low and high as those of `clip`
 
     Args:
         columns: columns of numbers.

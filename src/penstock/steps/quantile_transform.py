@@ -34,7 +34,8 @@ class QuantileTransform(Step):
     Comes out as float64 (float32 stays so).
 
     Formula:
-        u = (F_low(x) + F_high(x)) / 2, F interpolated between the kept quantiles, from below and from above
+        u = (F1(x) + F2(x)) / 2
+        F1 and F2 interpolate between the kept quantiles, from below and above
         uniform    y = u
         normal     y = Phi^-1(min(max(u, 1e-7), 1 - 1e-7))
 

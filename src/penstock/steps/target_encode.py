@@ -46,7 +46,8 @@ class TargetEncode(Step):
         y = w * mean + (1 - w) * overall
         smooth "auto"     w = n V / (n V + v)
         smooth a number   w = n / (n + smooth)
-        n, mean and v: rows, mean and variance of the target in the category; V its variance over all rows
+        n, mean and v: rows, mean and variance of the target in the category
+        overall and V: its mean and variance over all rows
 
         Micci-Barreca, "A preprocessing scheme for high-cardinality categorical attributes", SIGKDD Explorations 3,
         2001. "auto" is empirical Bayes, as scikit-learn's TargetEncoder.

@@ -72,7 +72,8 @@ class TfIdf(_Vectors):
 
     Formula:
         v[t] = count(t) * (ln((1 + n) / (1 + df(t))) + 1), then v / |v|
-        n the texts, df(t) those with the token t; with `sublinear`, 1 + ln(count(t)) in place of the count
+        n the texts, df(t) those with the token t
+        with `sublinear`, 1 + ln(count(t)) in place of the count
 
         Salton and Buckley, "Term-weighting approaches in automatic text retrieval", Information Processing &
         Management 24, 1988; with the smoothing of scikit-learn's TfidfVectorizer.
@@ -190,7 +191,8 @@ class Hash(_Vectors):
 
     Formula:
         v[h2(t) mod width] += sign(t) * count(t), for each token t of the value
-        sign(t) = 1 or -1 by one bit of t's 64-bit hash, h2 the other bits; then v / |v| for the norm "l2"
+        sign(t) = 1 or -1 by one bit of t's 64-bit hash, h2 the other bits
+        then v / |v| for the norm "l2"
 
         Weinberger et al., "Feature hashing for large scale multitask learning", ICML 2009. The hash is the same on
         every machine.
