@@ -4,10 +4,10 @@
     python -m benchmarks.reliability resume [--chunks 10000]
     python -m benchmarks.reliability memory [--rows 20000000] [--memory 512MiB]
 
-*durability*: `prepare` as it is, beside the same job without any fsync, without the record of finished chunks and without
-the hashes of parts; runs interleaved, medians. *resume*: a run of so many chunks is killed when nearly all are done; how
-long the same command takes, from its start, until it reads the first row that is left. *memory*: the peak of the process
-tree over data that are awkward in one way each, beside what was given. Linux only.
+*durability*: `prepare` as it is, beside the same job without any fsync, without the record of finished chunks and
+without the hashes of parts; runs interleaved, medians. *resume*: a run of so many chunks is killed when nearly all are
+done; how long the same command takes, from its start, until it reads the first row that is left. *memory*: the peak of
+the process tree over data that are awkward in one way each, beside what was given. Linux only.
 """
 
 from __future__ import annotations

@@ -207,8 +207,9 @@ def test_public_names_are_these_and_each_can_be_loaded() -> None:
     import penstock
 
     assert set(penstock.__all__) == {
-        "Auto", "Bin", "BoostedTrees", "Cast", "Clip", "DateParts", "Deduplicate", "Derive", "DeriveColumns", "Drop", "DropMissing",
-        "Field", "Filter", "FittedPipeline", "FlagOutliers", "FrequencyEncode", "Group", "Hash", "Impute", "Job",
+        "Auto", "Bin", "BoostedTrees", "Cast", "Clip", "DateParts", "Deduplicate", "Derive", "DeriveColumns",
+        "Drop", "DropMissing", "Field", "Filter", "FittedPipeline", "FlagOutliers", "FrequencyEncode",
+        "Group", "Hash", "Impute", "Job",
         "Join", "JoinRows", "Linear", "MapColumns", "MergeSpellings", "MinMax", "MultiHot", "Network", "NormalizeText",
         "OneHot", "Ordinal", "PenstockError", "Pipeline", "Power", "Profile", "QuantileTransform", "RejectMissing",
         "RejectOutliers", "Rename", "RepairByMajority", "Robust", "Role", "Rolling", "Schema", "Select", "Sklearn",

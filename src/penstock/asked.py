@@ -219,7 +219,9 @@ def listed(text: str, name: str, *, empty: bool = False) -> tuple[str, ...]:
     try:
         parts = next(csv.reader([text], skipinitialspace=True), []) or [""]
     except csv.Error as error:
-        raise UsageError("not names between commas", where=name, expected="A,B,...", got=f"{text!r}: {error}") from error
+        raise UsageError(
+            "not names between commas", where=name, expected="A,B,...", got=f"{text!r}: {error}"
+        ) from error
     if not empty and "" in parts:
         raise UsageError("a name is empty", where=name, expected="names between commas", got=repr(text))
     return tuple(parts)

@@ -354,7 +354,9 @@ def trained_tables(fitted: FittedPipeline, to: Path, rejected: Path | None) -> l
         tables.append(leaderboard_table(summary["leaderboard"]))
     judged = summary.get("evaluation")
     if not judged and fitted.definition.holdout:
-        tables.append(facts([("judged", "NOT AT ALL: no row was held out that could be judged; --test DATA judges it")]))
+        tables.append(
+            facts([("judged", "NOT AT ALL: no row was held out that could be judged; --test DATA judges it")])
+        )
     if judged:
         tables.append(metrics_table(judged["metrics"], f"{judged['rows']:,} rows: {judged['on']}", judged["intervals"]))
     model = summary["model"]

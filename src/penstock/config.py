@@ -185,10 +185,10 @@ def parse_config(text: str, where: str) -> PipelineConfig:
     Example:
         >>> parse_config("seed: 7\\nholdout: 10%", "penstock.yaml").holdout
         0.1
-        >>> parse_config("seed: 7\\nhold_out: 0.1", "penstock.yaml")
+        >>> parse_config("seed: 7\\nhold_out: 0.1", "penstock.yaml")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         penstock.errors.ConfigError: penstock.yaml:2: no such key in a pipeline file
-          expected: one of steps, model, target, read, seed, holdout, max_rejected, weight, group, time, costs, sensitive, data
+          expected: one of steps, model, target, read, seed, holdout, max_rejected, weight, group, time, costs, ...
           got:      'hold_out'
           remedy:   did you mean 'holdout'?
     """

@@ -119,6 +119,8 @@ class Executor:
         self._in_flight = 0
         self._block = task.source.block_nbytes
         self._largest = min(self._block, BLOCK_BYTES)  # what of it is the block itself, and not its decoding
+        # A writer holds a group of rows and its encoded form; of small data, no more than there is.
+        self._writing = 0 if task.sink is None else _COPIES * self._largest
         self._mapped = 0  # the largest block that the steps have made so far [bytes]
         self._rows = 0
         self._bytes_done = 0
@@ -133,6 +135,8 @@ class Executor:
 
     def run(self, chunks: Iterable[Chunk] | None = None) -> Iterator[Done]:
         """Run the task over these chunks (None for all of the source); finished chunks come in plan order."""
+        give_back()  # what opening the data, or an earlier pass, has left in the allocators
+        self._base = held()
         self._refuse_what_cannot_fit()
         keep_freed_memory()
         self._plan = iter(self._task.source.chunks() if chunks is None else chunks)
@@ -230,9 +234,6 @@ class Executor:
             self._tracer.mark("chunk", "chunk", ended, took, **told, **spent)
 
     def _refuse_what_cannot_fit(self) -> None:
-        if self._base + self._need() > self._resources.memory:
-            give_back()  # what an earlier pass has left in the allocators
-            self._base = held()
         now = self._base
         need = now + self._need()
         # Only before the work: a job that was let begin goes on, block by block, with what it holds by then.
@@ -352,7 +353,7 @@ class Executor:
 
     def _need(self) -> int:
         """What one more block may come to hold: as read and while it is worked on, and what the steps make of it."""
-        return self._block + _COPIES * max(self._largest, self._mapped)
+        return self._block + _COPIES * max(self._largest, self._mapped) + self._writing
 
     def _may_map(self) -> bool:
         if held() + 2 * self._mapped <= self._resources.memory:

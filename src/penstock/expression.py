@@ -19,8 +19,8 @@ schema; `Typed.to_polars` gives what computes it. The grammar is in `expression_
   ``number(text)``, such as 428.5 of ``'428.5'`` (null where it is none, as ``'V27'``).
 - **Functions of times**: ``year month day weekday`` (1, Monday, to 7) ``hour minute second``,
   ``date('2026-11-20 08:30')``, ``days_between(from, to)`` (with fractions), ``date_trunc('week', time)`` (where the
-  minute, hour, day, week, which begins on Monday, month, quarter or year begins, as SQL). **Of anything**: ``is_missing(x)``, the
-  same as ``x is null``.
+  minute, hour, day, week, which begins on Monday, month, quarter or year begins, as SQL). **Of anything**:
+  ``is_missing(x)``, the same as ``x is null``.
 - **Kinds** (number, text, truth value, time) don't mix: ``'3' + 1`` is refused, not guessed at.
 """
 

@@ -1,8 +1,8 @@
 """What may not be told: the values of sensitive columns stay out of rejected rows, audits, reports and messages.
 
-A contract's helper. In the place of a value stands a keyed hash (HMAC-SHA256, RFC 2104): equal values are seen to be equal,
-and nobody without the key can try values out. The key is ``PENSTOCK_KEY`` of the environment, or a file that is made once
-for each user, readable by nobody else.
+A contract's helper. In the place of a value stands a keyed hash (HMAC-SHA256, RFC 2104): equal values are seen to be
+equal, and nobody without the key can try values out. The key is ``PENSTOCK_KEY`` of the environment, or a file that is
+made once for each user, readable by nobody else.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ class Base:
     """The same statistic of all rows, where a step's own is not simply that.
 
     Attributes:
-        through: the place of the step before whose transform it was collected: what the step's own was derived from. The
-            step's own place, where its own was left as it was when a fit went on with more rows.
+        through: the place of the step before whose transform it was collected: what the step's own was derived from.
+            The step's own place, where its own was left as it was when a fit went on with more rows.
         statistic: of the values as they come into that step.
     """
 

@@ -198,7 +198,9 @@ def advice(found: Mapping[str, Any]) -> list[str]:
         told.append((share, f"{text}: --effort quick, --max-rows, or a single --model"))
     elif found["in_passes"] < seconds / 2:
         share = 1 - found["in_passes"] / seconds
-        text = f"{share:.0%} of the time is outside the passes: starting, opening, finishing; it hardly grows with the rows"
+        text = (
+            f"{share:.0%} of the time is outside the passes: starting, opening, ending; it hardly grows with the rows"
+        )
         told.append((share, text))
     unique = dict.fromkeys(text for _, text in sorted(told, key=lambda pair: -pair[0]))
     return list(unique) or ["nothing stands out: no wait and no stage takes much more than its part"]

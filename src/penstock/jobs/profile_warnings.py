@@ -196,7 +196,8 @@ def _target(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "imbalance",
             "medium",
             name,
-            f"the rarest of {target['class_count']:,} classes, {label!r}, has {rarest:,} row{'s' if rarest != 1 else ''}",
+            f"the rarest of {target['class_count']:,} classes, {label!r}, has {rarest:,} "
+            + ("row" if rarest == 1 else "rows"),
             "group rare classes, or find more rows of them",
         )
 

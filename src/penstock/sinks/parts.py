@@ -36,7 +36,7 @@ PLACED = REJECTED.append(pa.field("position", pa.int64()))
 _FILE_BITS = 44
 """A row's number in its file needs fewer."""
 _GROUP_ROWS = 131_072
-_GROUP_BYTES = 32 * 2**20
+_GROUP_BYTES = 16 * 2**20
 
 
 def format_of(path: Path) -> Format:
@@ -70,7 +70,9 @@ class PartFile:
             floats = [field.name for field in schema if pa.types.is_floating(field.type)]
             texts = [field.name for field in schema if field.name not in floats]
             # Dictionaries of floats cost much and rarely pay; of text and codes they do.
-            self._writer = pq.ParquetWriter(self._file, schema, use_dictionary=texts, compression="snappy")
+            self._writer = pq.ParquetWriter(
+                self._file, schema, use_dictionary=texts, compression="snappy", write_page_checksum=True
+            )
         elif kind == "csv":
             self._writer = pacsv.CSVWriter(self._file, csv_schema(schema))
         else:
@@ -202,7 +204,11 @@ class PartsSink(Sink):
                         file.write(data)
         else:
             schema = self.schema.to_arrow()
-            writer: Any = pq.ParquetWriter(file, schema) if self.kind == "parquet" else pa.ipc.new_file(file, schema)
+            writer: Any = (
+                pq.ParquetWriter(file, schema, write_page_checksum=True)
+                if self.kind == "parquet"
+                else pa.ipc.new_file(file, schema)
+            )
             for part in parts:
                 for table in tables_of(part, self.kind):
                     writer.write_table(table)

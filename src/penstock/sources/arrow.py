@@ -71,7 +71,7 @@ class ArrowSource(Source):
         groups: list[Group] = []
         for index, batch, count in counts:
             first = groups[-1].first + groups[-1].rows if batch else 0
-            groups.append(Group(index, batch, first, count, 0))
+            groups.append(Group(index, batch, first, count, files[index].fingerprint.size * count // max(rows, 1)))
         self._columns = TypedColumns(tuple(files), [own.schema for own in self._layouts], options)
         weight = self._columns.infer(self._sample(groups, max(options.sample_rows, 1)), rows, options.roles)
         self._groups = [Group(own.file, own.group, own.first, own.rows, int(weight * own.rows) + 1) for own in groups]

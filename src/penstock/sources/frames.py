@@ -123,7 +123,8 @@ class TableSource(Source):
     def _sample(self, wanted: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         rows = self._table.num_rows
         third = -(-rows // 3)
-        groups = [Group(0, place, place * third, min(third, rows - place * third), 0) for place in range(3)]
+        size = self._table.nbytes // 3
+        groups = [Group(0, place, place * third, min(third, rows - place * third), size) for place in range(3)]
         chosen, share = sampled([group for group in groups if group.rows > 0], wanted, ())
         for group in chosen:
             yield 0, self._rows(group.first, min(share, group.rows), self._columns.names)

@@ -1,11 +1,12 @@
 """How often, and after how long, something is tried again that failed for a reason that may pass.
 
-Part of the sources. The waits grow and are jittered by a fixed seed: several readers do not come back at once, and
-the same failure takes the same course each time.
+Part of the sources. The waits grow and are jittered by the name and the process: several readers do not come back at
+once, nor do several processes at one address.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,8 +32,8 @@ class Retries:
     longest: float = 8.0
 
     def waits(self, name: str) -> Iterator[float]:
-        """The waits between the tries [s]: half of each is fixed, half random by ``name`` (equal jitter; Brooker,
-        "Exponential Backoff and Jitter", AWS Architecture Blog, 2015)."""
-        chance = random.Random(name)
+        """The waits between the tries [s]: half of each is fixed, half random by ``name`` and process (equal jitter;
+        Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015)."""
+        chance = random.Random(f"{name} {os.getpid()}")
         for attempt in range(self.attempts - 1):
             yield min(self.longest, self.first * 2**attempt) * (0.5 + chance.random() / 2)

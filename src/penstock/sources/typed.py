@@ -35,6 +35,11 @@ from penstock.sources.files import DataFile, unreadable
 from penstock.sources.parquet_types import NATURAL, described, is_usable, is_whole, kind_of
 from penstock.sources.written import as_written
 
+_SAMPLED = 48 * 2**20
+"""About what a sample holds as it is stored, at the most [bytes]."""
+_FEWEST = 60
+"""Rows that are looked at, however wide they are."""
+
 
 class TypedColumns:
     """The columns of several files together, matched by name.
@@ -281,15 +286,18 @@ class TypedColumns:
 
 def sampled(groups: Sequence[Any], rows: int, files: Iterable[int]) -> tuple[list[Any], int]:
     """Which groups of rows a sample is taken from, and how many rows of each: the first, the middle and the last, and
-    of each of these files the first; all where there are few rows.
+    of each of these files the first; all where there are few rows. Wide rows are fewer, so that the sample does not
+    fill the memory.
 
     Args:
-        groups: have ``file`` and ``rows``.
+        groups: have ``file``, ``rows`` and ``nbytes``, about what they hold in memory.
         rows: how many rows are wanted.
         files: files that must be looked at.
     """
     filled = [group for group in groups if group.rows]
-    if sum(group.rows for group in filled) <= rows:
+    there = sum(group.rows for group in filled)
+    rows = min(rows, max(_FEWEST, _SAMPLED * there // max(1, sum(group.nbytes for group in filled))))
+    if there <= rows:
         return filled, max(rows, 1)
     chosen = {0, len(filled) // 2, len(filled) - 1}
     first: dict[int, int] = {}
