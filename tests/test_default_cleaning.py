@@ -68,7 +68,7 @@ def test_a_table_that_is_right_stays_as_it_is(tmp_path: Path) -> None:
 def test_the_example_of_the_page_gives_what_the_page_says(tmp_path: Path) -> None:
     (tmp_path / "snippet.py").write_text(block("python"), "utf-8")
     subprocess.run([sys.executable, "snippet.py"], cwd=tmp_path, check=True)
-    assert (tmp_path / "cells.csv").read_text("utf-8") == block("csv")
+    assert (tmp_path / "cells.csv").read_text("utf-8") == block("text")
     cities = pl.read_parquet(tmp_path / "clean.parquet")["city"]
     assert cities.unique().sort().to_list() == [None, "Birmingham", "Huntsville", "Montgomery"]
 

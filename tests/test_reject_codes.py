@@ -14,7 +14,7 @@ CALLS = {"Fault": 1, "Verdict": 1, "Check": 1, "_faults": 1}
 ELSEWHERE = {
     "validate.py": "_conditions",  # yields (condition, code, reason)
     "csv_plan.py": "UNCLOSED TOO_LONG",  # constants
-    "failing.py": "CODE",
+    "masking.py": "FAILED",
     "csv_block.py": "REASONS",  # the reasons of what is wrong with a whole record, by code
 }
 

@@ -95,15 +95,24 @@ class Starter:
         )
 
     def run(
-        self, name: str, data: Path, place: Path, model: Path, *, kill_after: float = -1, receipts: int = 0
+        self,
+        name: str,
+        data: Path,
+        place: Path,
+        model: Path,
+        *,
+        kill_after: float = -1,
+        receipts: int = 0,
+        reads: int = 0,
     ) -> dict[str, Any]:
-        """Do a job. Where ``kill_after`` [s] is given, it is killed so long after it has finished so many chunks.
+        """Do a job. Where ``kill_after`` [s] is given, it is killed so long after it has finished so many chunks, and
+        has begun to read so many, whichever of its passes that is in.
 
         Returns:
             ``killed``, ``seconds``, and of a job that was not killed ``resumed`` and ``already_done``.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
-        asked = [name, str(data), str(place), str(model), kill_after, receipts]
+        asked = [name, str(data), str(place), str(model), kill_after, receipts, reads]
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -120,14 +129,14 @@ def _serve() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
     for line in sys.stdin:
-        name, data, place, model, kill_after, receipts = json.loads(line)
+        name, data, place, model, kill_after, receipts, reads = json.loads(line)
         began = time.monotonic()
         told_in, told_out = os.pipe()
         child = os.fork()
         if child == 0:
             _answer(told_out, name, Path(data), Path(place), Path(model))
         os.close(told_out)
-        killed = kill_after >= 0 and _kill(child, Path(place), kill_after, receipts)
+        killed = kill_after >= 0 and _kill(child, Path(place), kill_after, receipts, reads)
         with open(told_in, "rb") as told:  # noqa: PTH123, a descriptor
             text = told.read()
         os.waitpid(child, 0)
@@ -146,11 +155,11 @@ def _answer(told: int, name: str, data: Path, place: Path, model: Path) -> None:
     os._exit(0)
 
 
-def _kill(child: int, place: Path, after: float, receipts: int) -> bool:
+def _kill(child: int, place: Path, after: float, receipts: int, reads: int) -> bool:
     """Whether the child was alive until it was killed."""
     handle = os.pidfd_open(child)
     try:
-        while receipts and not _ended(child) and _receipts(place) < receipts:
+        while not _ended(child) and (_receipts(place) < receipts or _reads(place) < reads):
             time.sleep(0.001)
         until = time.monotonic() + after
         while time.monotonic() < until and not _ended(child):
@@ -175,6 +184,12 @@ def _receipts(place: Path) -> int:
     with suppress(OSError, ValueError):  # it is being written meanwhile
         if json.loads((folder / "run.json").read_bytes())["state"] == "running":
             return (folder / "progress.jsonl").read_bytes().count(b"\n")
+    return 0
+
+
+def _reads(place: Path) -> int:
+    with suppress(FileNotFoundError):
+        return (place / "log").read_bytes().count(b"\n")
     return 0
 
 

@@ -27,6 +27,7 @@ from penstock.models.sklearn_matrix import PREDICT_ROWS, Matrices
 from penstock.models.sklearn_model import FittedSklearn, Sklearn
 from penstock.models.splits import validation_mask
 from penstock.registry import model_named
+from penstock.resources import held
 from penstock.schema import SPARSE, Field, Role, Schema
 from penstock.testing.models import check_model
 from penstock.vectors import as_sparse
@@ -356,7 +357,7 @@ def test_warnings_of_scikit_learn_are_told() -> None:
 def test_more_than_fits_in_memory_is_refused_with_the_rows_that_fit() -> None:
     with pytest.raises(ResourceError, match="--max-rows"):
         table = pa.table({"x": np.zeros(2_000_000)})
-        rows = TableData(table, Schema((number("x"),)), TARGETS["binary"], np.zeros(2_000_000), memory=2**29)
+        rows = TableData(table, Schema((number("x"),)), TARGETS["binary"], np.zeros(2_000_000), memory=held() + 2**29)
         rows._labels[:5] = 1
         Sklearn("random_forest").train(rows)
 
