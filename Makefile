@@ -24,7 +24,7 @@ demo: env        ## the main job on real data that the project ships: train, eva
 	$(BIN)/python examples/demo.py
 
 test: env        ## every test
-	$(BIN)/python -m pytest -q -n 2 tests src
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests src
 
 # On two idle cores about an hour and a half: the kills take half of it. See CONTRIBUTING.md for the variables.
 faults: env      ## fault injection in its long forms: kills, power cuts, damaged files (an hour and a half)

@@ -22,6 +22,7 @@ from penstock.config_schema import json_schema
 from penstock.config_words import settings_of, summary_of
 from penstock.decision import Decision
 from penstock.expression_functions import FUNCTIONS
+from penstock.inference import CLIPS, PICTURES
 from penstock.schema import Role, Schema
 from penstock.statistics.classification import Classification
 from penstock.statistics.regression import Regression
@@ -94,7 +95,7 @@ def sources() -> str:
     """What can be read: formats by the end of a name, and addresses."""
     formats: dict[str, list[str]] = {}
     for ending in registry.names("sources"):
-        formats.setdefault(summary_of(registry.find("sources", ending)), []).append(f"`{ending}`")
+        formats.setdefault(summary_of(registry.find("sources", ending)), []).append(_ending(ending))
     schemes: dict[str, list[str]] = {}
     for scheme in registry.names("schemes"):
         written = "`-`" if scheme == "-" else f"`{scheme}:`" if scheme == "sql" else f"`{scheme}://`"
@@ -112,6 +113,13 @@ def sources() -> str:
             settings_table(options),
         )
     )
+
+
+def _ending(name: str) -> str:
+    """What the names of files of a format end with."""
+    if name in ("picture", "clip"):
+        return ", ".join(f"`{ending}`" for ending in sorted(PICTURES if name == "picture" else CLIPS))
+    return {"text": "any, with `each: file`", ".idx": "`-idx3-ubyte`, `-idx1-ubyte`"}.get(name, f"`{name}`")
 
 
 def metrics() -> str:

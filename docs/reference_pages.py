@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from penstock.config_text import flow
 from penstock.config_words import summary_of
 from penstock.errors import PenstockError
 from penstock.models.sklearn_estimators import ESTIMATORS
-from penstock.schema import Field, Role, Schema
+from penstock.schema import Field, Role, Schema, tensor
 
 SURPRISES = Path(__file__).parent / "what-steps-do-with-surprises.md"
 KINDS = {
@@ -42,8 +43,12 @@ GROUPS = {
     "Clean": ("impute", "normalize_text", "merge_spellings", "repair_by_majority", "clip", "flag_outliers",
               "reject_outliers", "drop_missing", "reject_missing", "validate"),
     "Scale": ("standardize", "min_max", "robust", "power", "quantile_transform"),
-    "Encode": ("one_hot", "ordinal", "bin", "frequency_encode", "target_encode", "tfidf", "hash", "multi_hot"),
+    "Encode": ("one_hot", "ordinal", "bin", "frequency_encode", "target_encode", "tfidf", "hash", "multi_hot",
+               "tokenize"),
     "Derive": ("derive", "date_parts"),
+    "Pictures": ("decode_picture", "decode_clip", "resize_picture", "crop_picture", "normalize_picture", "gray_picture",
+                 "blur_picture", "frame_difference"),
+    "Augment": ("random_crop", "flip_picture", "rotate_picture", "jitter_color", "erase_picture"),
     "Arrange": ("select", "drop", "rename", "cast"),
 }  # fmt: skip
 
@@ -59,6 +64,9 @@ SCHEMA = Schema(
         Field("time", pa.timestamp("us"), Role.time),
         Field("label", pa.string(), Role.target, values=Role.category),
         Field("amount", pa.float64(), Role.number),
+        Field("file", pa.binary(), Role.picture),
+        Field("picture", tensor(pa.uint8(), (4, 6, 3)), Role.picture),
+        Field("clip", tensor(pa.uint8(), (3, 4, 6, 3)), Role.clip),
     )
 )
 """The columns that the table of surprises speaks of: steps are asked of these what they would learn."""
@@ -124,7 +132,7 @@ def page(group: str, name: str) -> str:
     if words.formula:
         parts.append("## Formula\n\n" + _formula(words.formula))
     if group == "steps":
-        parts.append("## What it learns\n\n" + learns(name, definition))
+        parts.append("## What it learns\n\n" + learns(name))
     parts.append("## Settings\n\n" + settings_table(json_schema()["$defs"][f"{group}.{name}"]["anyOf"][0]))
     if name == "sklearn":
         parts.append("## Estimators\n\n" + _estimators())
@@ -171,9 +179,9 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 # ------------------------------------------------------------------ steps
 
 
-def learns(name: str, definition: Any) -> str:
+def learns(name: str) -> str:
     """Which statistics a step collects, and in how many scans of the data."""
-    kinds = {kind: registry.find("statistics", kind) for kind in statistics_of(name, definition)}
+    kinds = {kind: registry.find("statistics", kind) for kind in statistics_of(name)}
     if not kinds:
         return "Nothing: it needs no scan of the data.\n"
     told = "\n".join(f"- `{kind}`: {summary_of(found)}" for kind, found in sorted(kinds.items()))
@@ -183,10 +191,10 @@ def learns(name: str, definition: Any) -> str:
     )
 
 
-def statistics_of(name: str, definition: Any) -> set[str]:
+def statistics_of(name: str) -> set[str]:
     """The kinds of statistics that the step collects: as the surprises have it, and by each word of a choice."""
     found: set[str] = set()
-    for step in (*_steps_of(name), *_choices_of(name, definition)):
+    for step in (*_steps_of(name), *_choices_of(name)):
         found |= {statistic.kind for statistic in step.statistics(SCHEMA).values()}
     return found
 
@@ -196,14 +204,14 @@ def _steps_of(name: str) -> Iterator[Any]:
         yield parse_config(f"steps:\n  - {written}\n", SURPRISES.name).steps[0]
 
 
-def _choices_of(name: str, definition: Any) -> Iterator[Any]:
+def _choices_of(name: str) -> Iterator[Any]:
     """The step with each word that a setting may be, where that is all it needs."""
-    columns = next((step.columns for step in _steps_of(name) if hasattr(step, "columns")), None)
+    written = next((step for step in _steps_of(name) if hasattr(step, "columns")), None)
     properties = json_schema()["$defs"][f"steps.{name}"]["anyOf"][0]["properties"]
     for setting, entry in properties.items():
-        for word in entry.get("enum", ()) if columns is not None else ():
+        for word in entry.get("enum", ()) if written is not None else ():
             with suppress(PenstockError):  # what needs a second setting is shown by the table, or not at all
-                yield definition(columns=columns, **{setting: word})
+                yield replace(written, **{setting: word})
 
 
 @cache

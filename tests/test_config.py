@@ -458,6 +458,7 @@ def test_every_step_of_the_registry_can_stand_in_a_file(name: str) -> None:
     of_mappings = {"rename": "columns: {a: b}", "derive": "columns: {b: a + 1}", "validate": "rules: {a: {min: 0}}"}
     settings_of = f"{{{of_mappings[name]}}}" if name in of_mappings else "a"
     more = {"cast": "{columns: a, type: int64}", "repair_by_majority": "{columns: a, by: b}"}
+    more |= dict.fromkeys(("resize_picture", "crop_picture"), "{columns: a, size: 8}")
     settings_of = more.get(name, settings_of)
     (step,) = parse_config(f"steps:\n  - {name}: {settings_of}", "penstock.yaml").steps
     assert step.name == name

@@ -19,7 +19,7 @@ from penstock.source import Note
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(0)
-    rows = 400_000
+    rows = 60_000
     x = random.normal(size=rows)
     table = pa.table({"x": x, "z": random.normal(size=rows), "y": np.where(x > 0, "yes", "no")})
     pq.write_table(table, folder / "rows.parquet", row_group_size=20_000)
@@ -51,9 +51,9 @@ class Held:
 def test_a_job_gives_what_the_call_gives(fitted: ps.FittedPipeline, data: Path, tmp_path: Path) -> None:
     job = fitted.predict(data, to=tmp_path / "out", wait=False)
     assert isinstance(job, ps.Job)
-    assert job.result(60).rows == 400_000
+    assert job.result(60).rows == 60_000
     assert job.progress is not None
-    assert job.progress.rows == 400_000
+    assert job.progress.rows == 60_000
     assert job.done
     assert not job.cancelled
     assert "done" in repr(job)
@@ -75,7 +75,7 @@ def test_progress_is_seen_and_a_result_that_is_not_there_yet_is_said(
     with pytest.raises(TimeoutError, match="it goes on"):
         job.result(0.01)
     held.go_on.set()
-    assert job.result(60).rows == 400_000
+    assert job.result(60).rows == 60_000
 
 
 def test_a_cancelled_job_publishes_nothing_and_the_same_call_goes_on(
@@ -91,7 +91,7 @@ def test_a_cancelled_job_publishes_nothing_and_the_same_call_goes_on(
     assert job.cancelled
     assert not job.cancel()
     assert not (tmp_path / "out").exists()
-    assert fitted.predict(data, to=tmp_path / "out").rows == 400_000
+    assert fitted.predict(data, to=tmp_path / "out").rows == 60_000
 
 
 def test_a_job_is_awaited_beside_other_work(fitted: ps.FittedPipeline, data: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_job_is_awaited_beside_other_work(fitted: ps.FittedPipeline, data: Pat
         return (await job).rows, turns
 
     rows, turns = asyncio.run(both())
-    assert rows == 400_000
+    assert rows == 60_000
     assert turns > 1
 
 

@@ -175,3 +175,18 @@ def test_an_infinite_cell_does_not_make_categories_of_whole_numbers() -> None:
 
     texts = pa.array([*(str(number) for number in range(20, 300)), "inf"])
     assert infer_column("age", texts, complete=False).kind is Role.integer
+
+
+@pytest.mark.parametrize(
+    ("texts", "role"),
+    [
+        (["a/1.jpg", "b/2.PNG", None], Role.picture),
+        (["1.mp4", "2.mkv"], Role.clip),
+        (["1.jpg", "2.mp4"], Role.category),
+        (["1.jpg", "2"], Role.category),
+        (["https://x/1.jpg", "https://x/2.jpg"], Role.category),
+        ([".jpg", "a.jpg"], Role.picture),
+    ],
+)
+def test_names_of_pictures_and_clips_are_told_from_other_texts(texts: list[str | None], role: Role) -> None:
+    assert infer_role(ColumnSample("file", pa.array(texts, pa.string()))).role is role

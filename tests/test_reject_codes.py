@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "penstock"
-CALLS = {"Fault": 1, "Verdict": 1, "Check": 1, "_faults": 1}
+CALLS = {"Fault": 1, "Verdict": 1, "Check": 1, "_faults": 1, "BadPicture": 0, "BadClip": 0}
 """What makes a reject, and which of its arguments is the code."""
 ELSEWHERE = {
     "validate.py": "_conditions",  # yields (condition, code, reason)

@@ -61,6 +61,9 @@ def read(
     roles: Mapping[str, Role | str] | None = None,
     written: Mapping[str, str] | None = None,
     missing_columns: Literal["insert", "raise"] | None = None,
+    each: Literal["record", "file"] | None = None,
+    labels: str | Path | None = None,
+    root: str | Path | None = None,
     options: ReadOptions | None = None,
     memory: Bytes = None,
     cores: int | None = None,
@@ -70,7 +73,8 @@ def read(
     What is not given is inferred from a sample, and said in the source's ``notes``.
 
     Args:
-        data: CSV, TSV, JSON lines (plain, .gz, .zst, .zip), Parquet or Arrow; a SQLite database, or ``sqlite:///FILE?table=NAME``;
+        data: CSV, TSV, JSON lines (plain, .gz, .zst, .zip), Parquet or Arrow; a folder of pictures or clips; IDX,
+            CIFAR, npz, tar shards; a SQLite database, or ``sqlite:///FILE?table=NAME``;
             ``s3://``, ``gs://``, ``az://``, ``hdfs://`` or ``https://``; "-" for standard input; or a query in DuckDB's
             SQL, ``sql:SELECT ... FROM 'a.parquet' JOIN 'b.csv' USING (id)``; or a table of pyarrow, Polars or pandas.
         columns: names for the columns of files without a header.
@@ -81,6 +85,9 @@ def read(
         written: how columns of text write their values, by column, over what is inferred: "1.234,5", "%d/%m/%Y", "a;b".
         missing_columns: what becomes of a column of the first file that another lacks: "insert" (nulls there, which is
             said) or "raise".
+        each: "file" where every file of text is a row, and not every "record" in it; pictures and clips are anyway.
+        labels: a file with the label of each picture of an IDX file.
+        root: the folder that the paths of pictures and clips in a table are relative to; None for the table's own.
         options: all of these in one object, overridden by the others.
         memory: what a query may hold while it runs, half of it in DuckDB, such as "2GiB" or a number [bytes].
         cores: threads that a query runs on; None for all.
@@ -97,6 +104,9 @@ def read(
         "delimiter": delimiter,
         "missing": None if missing is None else tuple(missing),
         "missing_columns": missing_columns,
+        "each": each,
+        "labels": None if labels is None else str(labels),
+        "root": None if root is None else str(root),
     }
     if missing_columns not in (None, "insert", "raise"):
         got = repr(missing_columns)
@@ -493,7 +503,15 @@ class FittedPipeline:
             return explain(laid, self._saved, engine=engine, rows=rows)
 
     @overload
-    def predict(self, data: Data, *, to: None = None, keep: Sequence[str] = ..., explain: bool = ...) -> pa.Table: ...
+    def predict(
+        self,
+        data: Data,
+        *,
+        to: None = None,
+        keep: Sequence[str] = ...,
+        explain: bool = ...,
+        output: Literal["predictions", "features"] = ...,
+    ) -> pa.Table: ...
 
     @overload
     def predict(
@@ -507,6 +525,7 @@ class FittedPipeline:
         max_rejected: float | None = ...,
         restart: bool = ...,
         explain: bool = ...,
+        output: Literal["predictions", "features"] = ...,
         new_only: bool = ...,
         sensitive: Sequence[str] = ...,
         listener: Listener | None = ...,
@@ -526,6 +545,7 @@ class FittedPipeline:
         max_rejected: float | None = ...,
         restart: bool = ...,
         explain: bool = ...,
+        output: Literal["predictions", "features"] = ...,
         new_only: bool = ...,
         sensitive: Sequence[str] = ...,
         listener: Listener | None = ...,
@@ -545,6 +565,7 @@ class FittedPipeline:
         max_rejected: float | None = ...,
         restart: bool = ...,
         explain: bool = ...,
+        output: Literal["predictions", "features"] = ...,
         new_only: bool = ...,
         sensitive: Sequence[str] = ...,
         listener: Listener | None = ...,
@@ -564,6 +585,7 @@ class FittedPipeline:
         max_rejected: float | None = None,
         restart: bool = False,
         explain: bool = False,
+        output: Literal["predictions", "features"] = "predictions",
         new_only: bool = False,
         sensitive: Sequence[str] = (),
         listener: Listener | None = None,
@@ -582,6 +604,7 @@ class FittedPipeline:
             restart: replace what an earlier run made.
             explain: write beside each prediction how much each column of the data moved it: ``contribution_NAME``, and
                 ``contribution`` where it began, which add up to the raw score (log odds; a number's own unit).
+            output: "predictions", or "features": what a network's last hidden layer gives, a column for each unit.
             new_only: take the files that were not there last time into a further generation of the output.
             sensitive: further columns whose values are kept out of rejected rows and messages; those of the pipeline
                 always are. Columns to keep are written as they are.
@@ -596,7 +619,7 @@ class FittedPipeline:
         if not wait:
             options: dict[str, Any] = {"memory": memory, "cores": cores, "max_rejected": max_rejected}
             options |= {"restart": restart, "explain": explain, "new_only": new_only, "keep": keep, "to": to}
-            options |= {"sensitive": sensitive}
+            options |= {"sensitive": sensitive, "output": output}
             return Job(lambda heard: cast(Any, self.predict)(data, **options, listener=heard, trace=trace), listener)
         engine = _engine(memory, cores, listener or Silent(), self._hidden(sensitive))
         source = _source(data, self._saved.config.read, self.schema, lent=engine.resources)
@@ -611,6 +634,7 @@ class FittedPipeline:
                 max_rejected=self._bound(max_rejected),
                 restart=restart,
                 explain=explain,
+                output=output,
                 new_only=new_only,
                 model=self._folder,
             )
@@ -624,6 +648,7 @@ class FittedPipeline:
                 engine=engine,
                 max_rejected=self._bound(max_rejected),
                 explain=explain,
+                output=output,
             )
             bad = sum(count.rejected for count in done.counts)
             if bad and listener is not None:
@@ -732,14 +757,21 @@ class FittedPipeline:
         return path
 
 
-def load(folder: str | Path) -> FittedPipeline:
+def load(folder: str | Path, *, module: Any = None) -> FittedPipeline:
     """Open a saved pipeline. Nothing in it is run: it is data.
+
+    Args:
+        folder: where it was saved.
+        module: of one whose network is a ``torch.nn.Module`` of your own, that module, made as it was for the training:
+            its weights come from the artifact, its code never does.
 
     Raises:
         ArtifactError: it is damaged, altered, or of another version.
+        UsageError: the module is not the one, or there is no place for one.
     """
     path = Path(folder).absolute()
-    return FittedPipeline(artifact.load(path), folder=path)
+    saved = artifact.load(path)
+    return FittedPipeline(saved if module is None else artifact.with_module(saved, module), folder=path)
 
 
 @traceable
@@ -838,6 +870,7 @@ def repro(
                 engine=engine(),
                 max_rejected=asked["max_rejected"],
                 explain=asked["explain"],
+                output=asked.get("output", "predictions"),
                 new_only=further,
             )
 
@@ -1004,7 +1037,8 @@ def _source(data: Data, options: ReadOptions, like: Schema | None = None, *, len
         )
     roles, written = options.roles, options.written
     if like is not None and not isinstance(data, Source):
-        options = replace(options, roles={}, written={})  # the schema has them, and a column may be gone
+        # The schema has the roles, and a column may be gone; labels are of the data that they were given with.
+        options = replace(options, roles={}, written={}, labels=None)
     source = data if isinstance(data, Source) else open_source(data, options, lent=lent, queries=True)
     if like is None:
         return source

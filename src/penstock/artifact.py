@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +32,7 @@ from penstock.config import (
 )
 from penstock.decision import Decision
 from penstock.durable import replace_folder, sha256, sync_folder, write_json, writing
-from penstock.errors import ArtifactError, PenstockError
+from penstock.errors import ArtifactError, PenstockError, UsageError
 from penstock.model import FittedModel, Target
 from penstock.pipeline import Base, FittedSteps, refit
 from penstock.run_identity import versions
@@ -96,6 +96,27 @@ class Saved:
         if self.target is None or not self.config.costs:
             return None
         return Decision.of(self.target, self.config.costs)
+
+
+def with_module(saved: Saved, module: Any) -> Saved:
+    """The fitted pipeline, its network being this module of the user's.
+
+    Raises:
+        UsageError: it has no such network, or the weights are not of this module.
+    """
+    members = [
+        replace(member, model=member.model.with_module(module)) if member.model.takes_module else member
+        for member in saved.members
+    ]
+    if not any(member.model.takes_module for member in saved.members):
+        raise UsageError(
+            "this pipeline has no network that is a module of one's own",
+            where="penstock.load: module",
+            got=", ".join(member.model.name for member in saved.members) or "no model",
+            remedy="leave module out",
+        )
+    first, *others = members
+    return replace(saved, model=first.model, others=tuple(others))
 
 
 def save(saved: Saved, destination: Path) -> None:

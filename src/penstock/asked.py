@@ -46,6 +46,7 @@ class Asked:
     audit: str | None = None
     by: str | None = None
     explain: bool = False
+    output: str | None = None
     rows: int | None = None
     against: Sequence[str] | None = None
     beta: str | None = None
@@ -60,6 +61,9 @@ class Asked:
     delimiter: str | None = None
     missing: str | None = None
     roles: str | None = None
+    each: str | None = None
+    labels: str | None = None
+    root: str | None = None
     memory: str | None = None
     cores: int | None = None
     max_rejected: str | None = None
@@ -166,6 +170,9 @@ class Asked:
             delimiter=None if self.delimiter is None else _sign(self.delimiter),
             missing=None if self.missing is None else listed(self.missing, "--missing", empty=True),
             roles=self.role_of or None,
+            each=self.each,  # type: ignore[arg-type]
+            labels=self.labels,
+            root=self.root,
             options=options,
             memory=self.nbytes,
             cores=self.cores,

@@ -248,24 +248,42 @@ class Batch:
         )
 
 
+_BINARY = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+
+
 def _as_text(values: pa.Array) -> pa.Array:
+    if isinstance(values.type, pa.FixedShapeTensorType) or any(kind(values.type) for kind in _BINARY):
+        return pa.array([None if not v.is_valid else _told(v) for v in values], pa.string())
     try:
         return pc.cast(values, pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
 
 
+def _told(value: pa.Scalar) -> str:
+    """A picture or a clip is told by its size and digest: what it was is in its file."""
+    if isinstance(value.type, pa.FixedShapeTensorType):
+        return f"tensor of shape {list(value.type.shape)}"
+    held = value.as_buffer()
+    return f"{held.size:,} bytes, BLAKE2b {hashlib.blake2b(held, digest_size=8).hexdigest()}"
+
+
 def _records(columns: pa.RecordBatch) -> pa.Array:
     import json
 
-    rows = (dict(zip(columns.schema.names, row, strict=True)) for row in _rows(columns))
+    plain = [column if _plain(column.type) else _as_text(column) for column in columns.columns]
+    rows = (dict(zip(columns.schema.names, row, strict=True)) for row in _rows(plain, columns.num_rows))
     return pa.array([json.dumps(row, ensure_ascii=False, default=str) for row in rows], pa.string())
 
 
-def _rows(columns: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
-    if columns.num_columns == 0:
-        return iter([()] * columns.num_rows)
-    return zip(*(column.to_pylist() for column in columns.columns), strict=True)
+def _plain(kind: pa.DataType) -> bool:
+    return not isinstance(kind, pa.FixedShapeTensorType) and not any(is_kind(kind) for is_kind in _BINARY)
+
+
+def _rows(columns: Sequence[pa.Array], count: int) -> Iterable[tuple[Any, ...]]:
+    if not columns:
+        return iter([()] * count)
+    return zip(*(column.to_pylist() for column in columns), strict=True)
 
 
 def record_batch(columns: Sequence[pa.Array], names: Sequence[str], rows: int) -> pa.RecordBatch:

@@ -35,6 +35,7 @@ Data: TypeAlias = Annotated[
     typer.Argument(
         metavar="DATA",
         help="Files, folders or globs: CSV, TSV, JSON lines (plain, .gz, .zst, .zip), Parquet, Arrow, SQLite; "
+        "pictures, clips, IDX, CIFAR, npz, tar; "
         "s3://, https:// and the like; - for standard input; 'sql:SELECT ...'.",
         show_default=False,
     ),
@@ -57,6 +58,15 @@ Delimiter: TypeAlias = Annotated[str | None, typer.Option(metavar="SIGN", help="
 Missing: TypeAlias = Annotated[str | None, typer.Option(metavar="?,NA,...", help='Texts that mean "no value".')]
 Roles: TypeAlias = Annotated[
     str | None, typer.Option(metavar="A=ROLE,...", help="Roles of columns, such as zip=category,id=key.")
+]
+Each: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="record|file", help="`file`: each file of text is a row. Default: record.")
+]
+Labels: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="FILE", help="The labels of pictures in an IDX file: IDX too.")
+]
+Root: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="DIR", help="What paths of pictures and clips in a table are relative to.")
 ]
 Memory: TypeAlias = Annotated[
     str | None, typer.Option(metavar="SIZE", help="What the process may hold, such as 2GiB. Default: 60 % of the free.")
@@ -132,6 +142,9 @@ def train(
     delimiter: Delimiter = None,
     missing: Missing = None,
     roles: Roles = None,
+    each: Each = None,
+    labels: Labels = None,
+    root: Root = None,
     memory: Memory = None,
     cores: Cores = None,
     max_rejected: MaxRejected = None,
@@ -162,6 +175,9 @@ def evaluate(
     delimiter: Delimiter = None,
     missing: Missing = None,
     roles: Roles = None,
+    each: Each = None,
+    labels: Labels = None,
+    root: Root = None,
     memory: Memory = None,
     cores: Cores = None,
     max_rejected: MaxRejected = None,
@@ -186,6 +202,9 @@ def explain(
     delimiter: Delimiter = None,
     missing: Missing = None,
     roles: Roles = None,
+    each: Each = None,
+    labels: Labels = None,
+    root: Root = None,
     memory: Memory = None,
     cores: Cores = None,
     trace_to: TraceTo = None,
@@ -211,6 +230,10 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Write beside each prediction what each column contributed.")
     ] = False,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="predictions|features", help="Features: what a network's last hidden layer gives."),
+    ] = None,
     restart: Restart = False,
     new_only: NewOnly = False,
     columns: Columns = None,
@@ -218,6 +241,8 @@ def predict(
     delimiter: Delimiter = None,
     missing: Missing = None,
     roles: Roles = None,
+    each: Each = None,
+    root: Root = None,
     memory: Memory = None,
     cores: Cores = None,
     max_rejected: MaxRejected = None,
@@ -250,6 +275,9 @@ def prepare(
     delimiter: Delimiter = None,
     missing: Missing = None,
     roles: Roles = None,
+    each: Each = None,
+    labels: Labels = None,
+    root: Root = None,
     memory: Memory = None,
     cores: Cores = None,
     max_rejected: MaxRejected = None,
@@ -316,6 +344,9 @@ def profile(
     delimiter: Delimiter = None,
     missing: Missing = None,
     roles: Roles = None,
+    each: Each = None,
+    labels: Labels = None,
+    root: Root = None,
     memory: Memory = None,
     cores: Cores = None,
     sensitive: Sensitive = None,
@@ -376,6 +407,9 @@ def init(
     delimiter: Delimiter = None,
     missing: Missing = None,
     roles: Roles = None,
+    each: Each = None,
+    labels: Labels = None,
+    root: Root = None,
     trace_to: TraceTo = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -401,6 +435,7 @@ _INTERRUPTED = 130
 _ROOMS = {"profile": "commands_report", "report": "commands_report", "replay": "commands_runs"}
 _ROOMS |= {"repro": "commands_runs", "trace": "commands_runs"}
 _STOPPED = {
+    "train": "stopped; what was counted and learned so far is kept, and the same command goes on from there",
     "prepare": "stopped; finished chunks are kept, and the same command goes on from there",
     "predict": "stopped; finished chunks are kept, and the same command goes on from there",
 }

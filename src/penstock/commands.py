@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import penstock
 from penstock import registry
@@ -67,7 +67,7 @@ def train(terminal: Terminal, asked: Asked) -> None:
     config = _with_steps(config, source, terminal, asked)
     fitted = Pipeline.of(config).fit(
         source,
-        test=asked.open(asked.test, config.read) if asked.test else None,
+        test=_test(asked, config) if asked.test else None,
         to=to,
         memory=nbytes,
         cores=asked.cores,
@@ -132,6 +132,7 @@ def predict(terminal: Terminal, asked: Asked) -> None:
         max_rejected=most,
         restart=asked.restart,
         explain=asked.explain,
+        output=output_of(asked.output),
         new_only=asked.new_only,
         sensitive=asked.hidden,
         listener=terminal,
@@ -239,13 +240,27 @@ def open_for(fitted: FittedPipeline, terminal: Terminal, asked: Asked) -> Source
             got=", ".join(map(repr, again)),
             remedy="leave them out, or train anew with these roles",
         )
-    source = asked.open(asked.data, replace(fitted.definition.config.read, roles={}, written={})).like(fitted.schema)
+    before = replace(fitted.definition.config.read, roles={}, written={}, labels=None)
+    source = asked.open(asked.data, before).like(fitted.schema)
     known = {f"format of {field.name!r}" for field in fitted.schema if field.written}
     for note in source.notes:
         if not note.topic.startswith("role of ") and note.topic not in known:
             terminal.said(note)
     terminal.said(Note("roles", "as in training" + ("; values are written as they were then" if known else "")))
     return source
+
+
+def _test(asked: Asked, config: PipelineConfig) -> Source:
+    """The rows to judge on."""
+    if asked.labels is not None:
+        raise UsageError(
+            "the labels are of the training rows, and the test rows have others",
+            where="--test",
+            expected="no --test beside --labels",
+            got=", ".join(asked.test or ()),
+            remedy="judge the model afterwards: penstock evaluate MODEL DATA --labels FILE",
+        )
+    return asked.open(asked.test or (), config.read)
 
 
 def _config(terminal: Terminal, asked: Asked) -> PipelineConfig:
@@ -259,6 +274,8 @@ def _config(terminal: Terminal, asked: Asked) -> PipelineConfig:
             terminal.said(Note(name, str(value), f"over {before} in {asked.config}", f"leave --{name} out"))
         with option(f"--{name}"):
             config = replace(config, **{name: value})
+    if config.target is None and asked.labels is not None:
+        config = replace(config, target="label")
     if asked.sensitive is not None:
         config = replace(config, sensitive=tuple(dict.fromkeys((*config.sensitive, *asked.hidden))))
     if asked.costs is not None:
@@ -281,6 +298,15 @@ def _with_model(config: PipelineConfig, terminal: Terminal, asked: Asked) -> Pip
     if asked.effort is not None:
         model = model.at_effort(_effort(asked.effort))
     return replace(config, model=_with_max_rows(model, asked.max_rows))
+
+
+def output_of(text: str | None) -> Literal["predictions", "features"]:
+    """What --output asks for."""
+    if text in (None, "predictions"):
+        return "predictions"
+    if text == "features":
+        return "features"
+    raise UsageError("no such output", where="--output", expected="predictions or features", got=repr(text))
 
 
 def _effort(text: str) -> Effort:

@@ -25,7 +25,9 @@ def update(terminal: Terminal, asked: Asked) -> None:
     source = open_for(fitted, terminal, asked)
     updated = fitted.update(
         source,
-        test=asked.open(asked.test, replace(fitted.definition.config.read, roles={}, written={})).like(fitted.schema)
+        test=asked.open(asked.test, replace(fitted.definition.config.read, roles={}, written={}, labels=None)).like(
+            fitted.schema
+        )
         if asked.test
         else None,
         to=to,

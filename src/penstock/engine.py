@@ -56,6 +56,7 @@ class Figures:
         seconds: since the start [s].
         busy: seconds of work by stage, summed over threads [s].
         waiting: seconds of threads without work, by what they waited for [s].
+        values: what else there is to tell of a training: its loss, a metric.
     """
 
     title: str
@@ -69,6 +70,7 @@ class Figures:
     busy: Mapping[str, float] = field(default_factory=dict)
     waiting: Mapping[str, float] = field(default_factory=dict)
     finished: bool = False
+    values: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """What is worth keeping of a finished pass, as JSON values."""

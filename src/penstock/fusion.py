@@ -194,6 +194,10 @@ class _Single:
     incoming: Schema
     use: Use
 
+    def is_idle(self, outputs: Iterable[str]) -> bool:
+        """Whether it augments columns that nobody wants: then it need not run."""
+        return self.step.step.random and not set(self.step.step.touches(self.incoming).writes) & set(outputs)
+
     def reads(self, outputs: Iterable[str]) -> tuple[str, ...]:
         """What has to come in: what the step reads, and what passes by it."""
         touched = self.step.step.touches(self.incoming)
@@ -246,6 +250,8 @@ class Chain:
         wanted = self.outputs
         plan: list[tuple[_Evaluation | _Single, tuple[str, ...]]] = []
         for stage in reversed(stages):
+            if isinstance(stage, _Single) and stage.is_idle(wanted):
+                continue
             plan.append((stage, wanted))
             wanted = stage.reads(wanted)
         self._plan = tuple(reversed(plan))

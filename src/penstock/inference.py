@@ -25,6 +25,13 @@ from penstock.source import Note
 KINDS = (Role.number, Role.integer, Role.boolean, Role.category, Role.text, Role.time)
 """What the values of a column can be, whatever they are used for."""
 
+PICTURES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm")
+) | {".pbm", ".pnm", ".pam", ".exr", ".hdr"}
+"""What the names of pictures end with."""
+CLIPS = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"))
+"""What the names of clips end with."""
+_ENDING = r"^[^:]*(?P<ending>\.\w{3,4})$"
 _KEY_WORDS = frozenset({"id", "ids", "uuid", "guid", "key", "index", "idx", "rowid", "rownum", "rownumber"})
 _FEW_CLASSES = 20
 _UNIQUE = 0.99
@@ -106,12 +113,14 @@ class Inferred:
         kind: what the values are, whatever the role: what a target, weight or group of this column holds.
         reason: in words for a person.
         written: how the texts are written that the values are read from, where that is not the plain way.
+        type: the type that the values keep, where it is not that of their role: tensors.
     """
 
     role: Role
     kind: Role
     reason: str
     written: str = ""
+    type: pa.DataType | None = None
 
 
 Rule = Callable[[ColumnSample], Inferred | None]
@@ -137,6 +146,24 @@ def _one_value(sample: ColumnSample) -> Inferred | None:
         return None
     value = sample.present[0].as_py()
     return Inferred(Role.constant, _kind(sample), f"the one value {_shown(value)} in {sample.extent}")
+
+
+def _names_of_files(sample: ColumnSample) -> Inferred | None:
+    """Paths of pictures or clips. Whether the files are there is for the sources to see; addresses (``https:``) are no
+    paths."""
+    if not sample.is_text or not len(sample.present):
+        return None
+    endings: list[str | None] = []
+    for some in (sample.present[:10], sample.present):  # most columns are told by the first few
+        found = pc.extract_regex(pc.utf8_lower(some), _ENDING)
+        endings = pc.struct_field(found, "ending").unique().to_pylist()
+        if None in endings:
+            return None
+    for role, known in ((Role.picture, PICTURES), (Role.clip, CLIPS)):
+        if all(ending in known for ending in endings):
+            shown = ", ".join(sorted(ending for ending in endings if ending))
+            return Inferred(role, Role.category, f"names of files that end in {shown} in {sample.extent}")
+    return None
 
 
 def _boolean(sample: ColumnSample) -> Inferred | None:
@@ -222,6 +249,7 @@ ROLE_RULES: tuple[Rule, ...] = (
     _all_null,
     _list,
     _one_value,
+    _names_of_files,
     _boolean,
     _time,
     _named_key,
@@ -303,6 +331,8 @@ def make_schema(
 def _field(name: str, found: Inferred, asked: Role | None, is_text: bool) -> Field:
     role = asked or found.role
     reason = found.reason if asked in (None, found.role) else ""
+    if found.type is not None and role is found.role:
+        return Field(name, found.type, role, reason)
     if role in ROLE_TYPES:
         written = found.written if ROLE_TYPES[role] == ROLE_TYPES[found.kind] else ""
         return Field(name, ROLE_TYPES[role], role, reason, written=written)

@@ -6,30 +6,50 @@ take back at any time, not memory that the process holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from penstock.augmenting import Late
+from penstock.batch import Batch, RowKeys, record_batch
+from penstock.durable import read_json, write_json, writing
 from penstock.engine import Engine, Listener, Resources, Station, Task, Transform
-from penstock.model import Target, TrainingBatch, TrainingData, spans_of
+from penstock.model import Target, TrainingBatch, TrainingData, in_matrix, spans_of
+from penstock.order import Bijection
 from penstock.schema import Field, Role, Schema
 from penstock.sink import Receipt
 from penstock.sinks.parts import PartsSink
-from penstock.source import BLOCK_ROWS, Source
+from penstock.source import BLOCK_BYTES, BLOCK_ROWS, Source
+from penstock.step import Use
 from penstock.target import HASH, LABEL, WEIGHT, Learnable, Then
 from penstock.vectors import as_matrix
 
 _WINDOW_BYTES = 64 * 2**20
-"""About the bytes of the rows that are shuffled together [bytes]."""
+"""About the bytes of the rows that are shuffled together, and held for it [bytes]."""
+_TENSOR_WINDOW_BYTES = 2**30
+"""The same for rows with tensors, which are gathered from their file batch by batch, and not held [bytes]."""
+_LAID_DOWN = "laid-down.json"
+
+T = TypeVar("T")
 
 
 class LaidDown(TrainingData):
-    """Encoded rows in Arrow IPC parts, memory-mapped."""
+    """Encoded rows in Arrow IPC parts, memory-mapped.
+
+    Args:
+        folder: where the parts are.
+        parts: their names, in order.
+        late: the augmentations and what follows them, done to each batch; None where there are none.
+        other arguments: the attributes of `TrainingData`.
+    """
 
     def __init__(
         self,
@@ -43,6 +63,9 @@ class LaidDown(TrainingData):
         listener: Listener,
         weighted: bool = False,
         ordered: bool = False,
+        late: Late | None = None,
+        checkpoints: Path | None = None,
+        history: Path | None = None,
     ) -> None:
         self.weighted = weighted
         self.ordered = ordered
@@ -51,16 +74,23 @@ class LaidDown(TrainingData):
         self.seed = seed
         self.resources = resources
         self.listener = listener
-        names = pa.schema([(field.name, field.type) for field in schema])
+        self.checkpoints = checkpoints
+        self.history = history
+        self._late = late
+        laid = laid_schema(schema, late)
+        names = pa.schema([(field.name, field.type) for field in laid])
         names = names.append(pa.field(LABEL, _label_type(target))).append(pa.field(HASH, pa.uint64()))
         if weighted:
             names = names.append(pa.field(WEIGHT, pa.float64()))
         tables = [pa.ipc.open_file(pa.memory_map(str(folder / part))).read_all() for part in parts]
         self._table = pa.concat_tables(tables) if tables else names.empty_table()
         self.rows = self._table.num_rows
+        self._tensors = {field.name: _Tensors(self._table.column(field.name)) for field in laid if field.shape}
+        tokens = [field.name for field in laid if field.role is Role.tokens]
+        self._tokens = {name: _Tokens(self._table.column(name)) for name in tokens}
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The feature columns, memory-mapped."""
+        """The feature columns, memory-mapped; those that are augmented as they are before."""
         return self._table.select(list(self.schema.names if columns is None else columns))
 
     def labels(self) -> npt.NDArray[Any]:
@@ -76,38 +106,74 @@ class LaidDown(TrainingData):
         return np.asarray(self._table.column(HASH).to_numpy())
 
     def epoch(
-        self, number: int, batch_rows: int, *, start: int = 0, keep: npt.NDArray[np.bool_] | None = None
+        self,
+        number: int,
+        batch_rows: int,
+        *,
+        start: int = 0,
+        keep: npt.NDArray[np.bool_] | None = None,
+        threads: int = 0,
     ) -> Iterator[TrainingBatch]:
         """One pass in a shuffled order: blocks in a random order, then rows within a window of blocks."""
-        random = np.random.Generator(np.random.Philox(key=np.array([self.seed & (2**64 - 1), number], np.uint64)))
-        blocks = random.permutation(-(-self.rows // BLOCK_ROWS))
-        window = max(1, _WINDOW_BYTES // (BLOCK_ROWS * self._row_bytes))
+        augment = self._augmenting(Use("train", self.seed, number))
+        found = (rows for place, rows in enumerate(self._shuffled(number, batch_rows, keep)) if place >= start)
+        yield from ahead(found, lambda rows: self._batch(rows, augment), threads)
+
+    def in_order(
+        self, batch_rows: int, *, keep: npt.NDArray[np.bool_] | None = None, threads: int = 0
+    ) -> Iterator[TrainingBatch]:
+        """One pass in plan order, nothing augmented."""
+        plain = self._augmenting(Use("predict", self.seed))
+        yield from ahead(self._in_plan_order(batch_rows, keep), lambda rows: self._batch(rows, plain), threads)
+
+    def _in_plan_order(self, batch_rows: int, keep: npt.NDArray[np.bool_] | None) -> Iterator[_Rows]:
         rest: _Rows | None = None
-        given = 0
-        for first in range(0, len(blocks), window):
-            read = [self._block(int(block), keep) for block in blocks[first : first + window]]
-            rows = _Rows.concat(read)
-            rows = rows.take(random.permutation(len(rows)))
+        for block in range(-(-self.rows // self._block_rows)):
+            rows = self._block(block, keep)
             rows = rows if rest is None else _Rows.concat([rest, rows])
-            last = first + window >= len(blocks)
+            whole = len(rows) // batch_rows * batch_rows
+            yield from (rows.take(slice(at, at + batch_rows)) for at in range(0, whole, batch_rows))
+            rest = rows.take(slice(whole, None))
+        if rest is not None and len(rest):
+            yield rest
+
+    def _shuffled(self, number: int, batch_rows: int, keep: npt.NDArray[np.bool_] | None) -> Iterator[_Rows]:
+        count = -(-self.rows // self._block_rows)
+        blocks = Bijection(count, self.seed, number)(np.arange(count))
+        size = self._block_rows * self._row_bytes
+        window = max(1, (_TENSOR_WINDOW_BYTES if self._tensors else _WINDOW_BYTES) // size)
+        rest: _Rows | None = None
+        for first in range(0, count, window):
+            rows = _Rows.concat([self._block(int(block), keep) for block in blocks[first : first + window]])
+            rows = rows.take(Bijection(len(rows), self.seed, number, first)(np.arange(len(rows))))
+            rows = rows if rest is None else _Rows.concat([rest, rows])
+            last = first + window >= count
             whole = len(rows) if last else len(rows) // batch_rows * batch_rows
             for at in range(0, whole, batch_rows):
-                if given >= start:
-                    yield rows.take(slice(at, min(at + batch_rows, whole))).batch(self.schema)
-                given += 1
+                yield rows.take(slice(at, min(at + batch_rows, whole)))
             rest = rows.take(slice(whole, None))
 
     @property
     def _row_bytes(self) -> int:
-        """About what a row holds in a window: vectors by the places they use on average [bytes]."""
+        """About what a row holds in a window: sparse vectors by the places they use on average [bytes]."""
         vectors = [field.name for field in self.schema if field.width is not None]
         used = sum(self._table.column(name).nbytes for name in vectors)
-        return int(4 * max(1, len(self.schema) - len(vectors)) + used // max(1, self.rows))
+        scalars = sum(in_matrix(field) for field in self.schema) - len(vectors)
+        tensors = sum(each.row_bytes for each in self._tensors.values())
+        return int(4 * max(1, scalars) + used // max(1, self.rows)) + tensors
+
+    @property
+    def _block_rows(self) -> int:
+        """Rows that stay together when blocks are shuffled."""
+        if not self._tensors:
+            return BLOCK_ROWS
+        return max(1, min(BLOCK_ROWS, BLOCK_BYTES // self._row_bytes))
 
     def _block(self, block: int, keep: npt.NDArray[np.bool_] | None) -> _Rows:
-        start = block * BLOCK_ROWS
-        table = self._table.slice(start, BLOCK_ROWS)
-        scalars = [field.name for field in self.schema if field.width is None]
+        start = block * self._block_rows
+        table = self._table.slice(start, self._block_rows)
+        matrix = [field for field in self.schema if in_matrix(field)]
+        scalars = [field.name for field in matrix if field.width is None]
         dense = np.empty((table.num_rows, len(scalars)), np.float32)
         for place, name in enumerate(scalars):
             values = table.column(name)
@@ -117,12 +183,116 @@ class LaidDown(TrainingData):
         weights = np.asarray(table.column(WEIGHT).to_numpy()) if self.weighted else None
         rows = _Rows(
             dense,
-            tuple(as_matrix(table.column(field.name), field.width) for field in self.schema if field.width is not None),
+            tuple(as_matrix(table.column(field.name), field.width) for field in matrix if field.width is not None),
             np.asarray(table.column(LABEL).to_numpy()),
             weights,
             np.arange(start, start + table.num_rows),
         )
         return rows if keep is None else rows.take(keep[start : start + table.num_rows])
+
+    def _augmenting(self, use: Use) -> Callable[[npt.NDArray[np.int64]], Mapping[str, npt.NDArray[Any]]]:
+        """What gives the tensors of some rows, augmented or not."""
+        made = {field.name for field in self.schema if field.shape}
+        if self._late is None:
+            return lambda rows: {name: self._tensors[name].take(rows) for name in made}
+        chain, late = self._late.chain(use), set(self._late.outputs)
+
+        def tensors(rows: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[Any]]:
+            given = [self._tensors[name].column(rows) for name in chain.inputs]
+            batch = Batch(record_batch(given, chain.inputs, len(rows)), RowKeys(("",), rows))
+            after = chain.transform(batch)
+            found = {name: after.column(name).to_numpy_ndarray() for name in late}
+            return found | {name: self._tensors[name].take(rows) for name in made - late}
+
+        return tensors
+
+    def _batch(
+        self, rows: _Rows, tensors: Callable[[npt.NDArray[np.int64]], Mapping[str, npt.NDArray[Any]]]
+    ) -> TrainingBatch:
+        """The rows as a model takes them: one matrix, vectors written out in it; tensors and tokens beside."""
+        return TrainingBatch(
+            rows.matrix(self.schema),
+            rows.labels,
+            rows.weights,
+            rows.rows,
+            tensors(rows.rows) if self._tensors else {},
+            {name: tokens.take(rows.rows) for name, tokens in self._tokens.items()},
+        )
+
+
+def ahead(items: Iterator[Any], make: Callable[[Any], T], threads: int) -> Iterator[T]:
+    """What is made of each item, in order; by so many threads ahead of whoever takes it (0: only when it is asked for).
+
+    Example:
+        >>> list(ahead(iter([1, 2, 3]), lambda number: number * number, threads=2))
+        [1, 4, 9]
+    """
+    if threads == 0:
+        yield from map(make, items)
+        return
+    with ThreadPoolExecutor(threads, "loading") as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+class _Tensors:
+    """A column of tensors in memory-mapped parts, row by row."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._type = column.type
+        self._parts = [chunk.to_numpy_ndarray() for chunk in column.chunks if len(chunk)]
+        self._ends = np.cumsum([len(part) for part in self._parts])
+        empty = np.zeros((0, *column.type.shape), column.type.value_type.to_pandas_dtype())
+        self._like = self._parts[0] if self._parts else empty
+        self.row_bytes = int(self._like.dtype.itemsize * np.prod(column.type.shape))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """These rows, shape (rows, *shape), in a buffer of their own."""
+        out = np.empty((len(rows), *self._like.shape[1:]), self._like.dtype)
+        owner = np.searchsorted(self._ends, rows, side="right")
+        for place in np.unique(owner):
+            mine = np.flatnonzero(owner == place)
+            begin = self._ends[place] - len(self._parts[place])
+            out[mine] = self._parts[place][rows[mine] - begin]
+        return out
+
+    def column(self, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """These rows, as Arrow."""
+        return pa.FixedShapeTensorArray.from_numpy_ndarray(self.take(rows))
+
+
+class _Tokens:
+    """A column of tokens in memory-mapped parts, row by row."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._parts = [chunk for chunk in column.chunks if len(chunk)]
+        self._ends = np.cumsum([len(part) for part in self._parts])
+
+    def take(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """The tokens of these rows, one row after the other, and where each begins, shape (rows + 1,)."""
+        owner = np.searchsorted(self._ends, rows, side="right")
+        order = np.argsort(owner, kind="stable")
+        taken = [
+            self._parts[place].take(
+                pa.array(rows[order[owner[order] == place]] - self._ends[place] + len(self._parts[place]))
+            )
+            for place in np.unique(owner)
+        ]
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        found = pa.concat_arrays(taken).take(pa.array(back)) if taken else pa.array([], pa.list_(pa.int32()))
+        counts = np.asarray(found.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), np.int64)
+        values = np.asarray(found.flatten().to_numpy(zero_copy_only=False), np.int32)
+        return values, np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,22 +339,29 @@ class _Rows:
             np.concatenate([part.rows for part in parts]),
         )
 
-    def batch(self, schema: Schema) -> TrainingBatch:
-        """The rows as a model takes them: one matrix, vectors written out in their places."""
-        features = self.dense
-        if self.vectors:
-            spans = spans_of(schema)
-            features = np.empty((len(self), max(span.stop for span in spans.values())), np.float32)
-            vectors = iter(self.vectors)
-            scalar = 0
-            for field in schema:
-                span = spans[field.name]
-                if field.width is None:
-                    features[:, span.start] = self.dense[:, scalar]
-                    scalar += 1
-                else:
-                    features[:, span] = next(vectors).toarray()
-        return TrainingBatch(features, self.labels, self.weights, self.rows)
+    def matrix(self, schema: Schema) -> npt.NDArray[np.float32]:
+        """Single values and vectors, written out, in the places of `spans_of`."""
+        if not self.vectors:
+            return self.dense
+        spans = spans_of(schema)
+        features = np.empty((len(self), max(span.stop for span in spans.values())), np.float32)
+        vectors = iter(self.vectors)
+        scalar = 0
+        for field in filter(in_matrix, schema):
+            span = spans[field.name]
+            if field.width is None:
+                features[:, span.start] = self.dense[:, scalar]
+                scalar += 1
+            else:
+                features[:, span] = next(vectors).toarray()
+        return features
+
+
+def laid_schema(features: Schema, late: Late | None) -> Schema:
+    """The columns that are laid down for these features: those that are augmented as they are before."""
+    if late is None:
+        return features
+    return features.without(late.outputs).put(*(late.incoming[name] for name in late.inputs))
 
 
 def _label_type(target: Target) -> pa.DataType:
@@ -203,21 +380,36 @@ def lay_down(
     folder: Path,
     rejected: Path,
     max_rejected: float | None,
+    late: Late | None = None,
+    keep: bool = False,
+    history: Path | None = None,
 ) -> tuple[LaidDown, tuple[Receipt, ...]]:
     """Encode all rows of a source and lay them down in ``folder``; rejected rows go to ``rejected``.
 
-    ``rows`` says which rows count, ``learnable`` encodes them.
+    ``rows`` says which rows count, ``learnable`` encodes them, ``late`` is what is done to each batch. Where they are
+    to be kept (``keep``), they are made durable, and found again by a job that goes on with the same work.
 
     The receipts hold the ledger of every row.
     """
     target = learnable.target
-    schema = features.put(Field(LABEL, _label_type(target), Role.target), Field(HASH, pa.uint64(), Role.ignored))
+    schema = laid_schema(features, late)
+    schema = schema.put(Field(LABEL, _label_type(target), Role.target), Field(HASH, pa.uint64(), Role.ignored))
     if learnable.weight is not None:
         schema = schema.put(Field(WEIGHT, pa.float64(), Role.weight))
-    sink = PartsSink(folder / "encoded", rejected, folder / "unused", schema, kind="arrow", durable=False)
-    encode = Then((rows, learnable))
-    task = Task("encode", source, tuple(columns), (Station(encode),), sink, max_rejected=max_rejected)
-    receipts = tuple(engine.map(task))
+    record = folder / _LAID_DOWN
+    if keep and record.exists():
+        receipts = tuple(Receipt.from_json(one) for one in read_json(record)["receipts"])
+    else:
+        if folder.exists():
+            with writing(folder):
+                shutil.rmtree(folder)
+        sink = PartsSink(folder / "encoded", rejected, folder / "unused", schema, kind="arrow", durable=keep)
+        task = Task(
+            "encode", source, tuple(columns), (Station(Then((rows, learnable))),), sink, max_rejected=max_rejected
+        )
+        receipts = tuple(engine.map(task))
+        if keep:
+            write_json(record, {"receipts": [receipt.to_json() for receipt in receipts]})
     parts = [part.name for receipt in receipts for part in receipt.parts]
     data = LaidDown(
         folder / "encoded",
@@ -229,5 +421,8 @@ def lay_down(
         listener=listener,
         weighted=learnable.weight is not None,
         ordered=learnable.splitting.time is not None,
+        late=late,
+        checkpoints=folder / "checkpoints" if keep else None,
+        history=history,
     )
     return data, receipts

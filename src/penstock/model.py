@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -22,6 +22,8 @@ PREDICTION = "prediction"
 """The column of predicted values: a class's label, or a number."""
 PROBABILITY = "probability_"
 """The prefix of the columns of predicted probabilities, one per class."""
+FEATURE = "feature_"
+"""The prefix of the columns of what a network's last hidden layer gives, one for each unit."""
 
 Effort: TypeAlias = Literal["quick", "default", "best"]
 """How much time a training may take: for a first look, as a rule, and where every tenth of a percent counts."""
@@ -63,8 +65,14 @@ class Target:
         return cls(str(value["column"]), value["task"], tuple(str(label) for label in value["classes"]))
 
 
+def in_matrix(field: Field) -> bool:
+    """Whether a feature stands in the matrix of a batch: numbers, codes and sparse vectors; not tensors, not tokens."""
+    return field.shape is None and field.role is not Role.tokens
+
+
 def spans_of(schema: Schema) -> dict[str, slice]:
-    """Where each feature stands in a row of a matrix: one place each, and for a column of vectors its width.
+    """Where each feature stands in a row of a matrix: one place each, and for a column of sparse vectors its width.
+    Columns of tensors and of tokens stand beside it.
 
     Example:
         >>> from penstock.schema import SPARSE
@@ -74,9 +82,9 @@ def spans_of(schema: Schema) -> dict[str, slice]:
     """
     spans: dict[str, slice] = {}
     start = 0
-    for field in schema:
-        stop = start + (1 if field.width is None else field.width)
-        spans[field.name] = slice(start, stop)
+    for each in filter(in_matrix, schema):
+        stop = start + (1 if each.width is None else each.width)
+        spans[each.name] = slice(start, stop)
         start = stop
     return spans
 
@@ -90,12 +98,17 @@ class TrainingBatch:
         labels: int32 class codes or float64, shape (rows,).
         weights: float64, shape (rows,); None where every row counts the same.
         rows: int64, shape (rows,): each row's place in plan order.
+        tensors: columns of pictures and clips, augmented, shape (rows, *shape of the field), of the field's type.
+        tokens: columns of tokens: int32 places in the vocabulary, one row after the other, and int64 offsets, shape
+            (rows + 1,), of where each begins.
     """
 
     features: npt.NDArray[np.float32]
     labels: npt.NDArray[Any]
     weights: npt.NDArray[np.float64] | None
     rows: npt.NDArray[np.int64]
+    tensors: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    tokens: Mapping[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,8 +119,9 @@ class TrainingData(ABC):
 
     Attributes:
         schema: the feature columns: numbers (float32 or float64, missing is null); where the model asked for
-            categories, codes from 0 (int32, -1 for missing or unseen) with ``categories`` in their field; and columns
-            of sparse vectors (`penstock.schema.SPARSE`) with their ``width``.
+            categories, codes from 0 (int32, -1 for missing or unseen) with ``categories`` in their field; columns of
+            sparse vectors (`penstock.schema.SPARSE`) with their ``width``; of tensors (`penstock.schema.tensor`);
+            and of tokens, with their vocabulary.
         target: what is to be predicted.
         rows: how many rows there are.
         seed: of everything random.
@@ -115,6 +129,9 @@ class TrainingData(ABC):
         listener: who is told how it goes.
         ordered: whether rows are split by time: then `hashes` are smallest for the latest rows, and one validation
             split, of the smallest, is honest, where folds are not.
+        checkpoints: a folder where a training may leave what it needs to go on after it was killed; it is there again
+            when the same command comes back to this training, and goes when the job is done. None where none is kept.
+        history: a file for what is told of each epoch, one JSON object in a line; None where none is kept.
     """
 
     schema: Schema
@@ -124,6 +141,8 @@ class TrainingData(ABC):
     resources: Resources
     listener: Listener
     ordered: bool = False
+    checkpoints: Path | None = None
+    history: Path | None = None
 
     @abstractmethod
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -144,13 +163,26 @@ class TrainingData(ABC):
 
     @abstractmethod
     def epoch(
-        self, number: int, batch_rows: int, *, start: int = 0, keep: npt.NDArray[np.bool_] | None = None
+        self,
+        number: int,
+        batch_rows: int,
+        *,
+        start: int = 0,
+        keep: npt.NDArray[np.bool_] | None = None,
+        threads: int = 0,
     ) -> Iterator[TrainingBatch]:
-        """One pass in a shuffled order that is a function of (seed, number) alone.
+        """One pass in a shuffled order that is a function of (seed, number) alone, augmented.
 
         Yields ``batch_rows`` rows each time (at the end perhaps fewer), from the ``start``-th batch on. ``keep``
-        limits it to these rows.
+        limits it to these rows. ``threads`` make batches ahead; which batches come, and in what order, does not
+        depend on them.
         """
+
+    @abstractmethod
+    def in_order(
+        self, batch_rows: int, *, keep: npt.NDArray[np.bool_] | None = None, threads: int = 0
+    ) -> Iterator[TrainingBatch]:
+        """One pass in plan order, not augmented: to judge, or to look."""
 
 
 class Model(ABC):
@@ -167,6 +199,10 @@ class Model(ABC):
     @abstractmethod
     def steps(self, schema: Schema) -> Sequence[Step]:
         """Steps that turn what is left of the features into what it can learn from; put after the user's."""
+
+    def without_augmentation(self) -> Model:
+        """The same model, for a pipeline that has augmentations of its own."""
+        return self
 
     def at_effort(self, effort: Effort) -> Model:
         """The same model set to take less or more time; "default" changes nothing."""
@@ -197,6 +233,11 @@ class Model(ABC):
             ResourceError: it can't be trained in the memory given; says what it needs.
         """
         raise self.cannot_go_on()
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a training that was killed goes on from `TrainingData.checkpoints`."""
+        return False
 
     @property
     def goes_on(self) -> bool:
@@ -291,6 +332,45 @@ class FittedModel(ABC):
     @abstractmethod
     def predict(self, batch: Batch, *, threads: int = 1) -> Batch:
         """The rows' predictions alone: the columns of ``target.prediction_fields``."""
+
+    def hidden(self, batch: Batch, *, threads: int = 1) -> Batch:
+        """What the last hidden layer gives for each row: the columns of `hidden_fields`.
+
+        Raises:
+            UsageError: it has none.
+        """
+        raise self._no_hidden_layer()
+
+    @property
+    def hidden_fields(self) -> tuple[Field, ...]:
+        """The columns of `hidden`: float32 numbers.
+
+        Raises:
+            UsageError: it has no hidden layer.
+        """
+        raise self._no_hidden_layer()
+
+    @property
+    def takes_module(self) -> bool:
+        """Whether it is a module of the user's, which no artifact holds the code of."""
+        return False
+
+    def with_module(self, module: Any) -> FittedModel:
+        """The same, computed by this module.
+
+        Raises:
+            UsageError: it is not the one.
+        """
+        raise UsageError("the model takes no module", got=self.name)
+
+    def _no_hidden_layer(self) -> UsageError:
+        return UsageError(
+            f"the model {self.name!r} has no hidden layer to take features from",
+            where="--output features",
+            expected="one network",
+            got=self.name,
+            remedy="train with --model network",
+        )
 
     def contributions(self, batch: Batch, *, threads: int = 1) -> npt.NDArray[np.float64] | None:
         """How much each feature moved each row's raw score from where it would be without them; None if it can't tell.

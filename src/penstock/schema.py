@@ -6,7 +6,9 @@ A contract's value: no data is read here. `inference.py` makes a `Schema` from a
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +28,9 @@ class Role(enum.StrEnum):
     time = "time"
     list = "list"
     vector = "vector"
+    tokens = "tokens"
+    picture = "picture"
+    clip = "clip"
     key = "key"
     constant = "constant"
     ignored = "ignored"
@@ -50,6 +55,9 @@ class Role(enum.StrEnum):
             Role.time,
             Role.list,
             Role.vector,
+            Role.tokens,
+            Role.picture,
+            Role.clip,
         )
 
 
@@ -70,10 +78,33 @@ ROLE_TYPES: dict[Role, pa.DataType] = {
     Role.text: pa.string(),
     Role.time: pa.timestamp("us"),
     Role.list: pa.list_(pa.string()),
+    Role.tokens: pa.list_(pa.int32()),
+    Role.picture: pa.binary(),
+    Role.clip: pa.binary(),
     Role.key: pa.string(),
 }
 """The type a column of a role is stored as. Whole numbers are float64 (exact to 2^53), so that a late ``3.5``
-survives; keys stay text, so that ``007`` does too."""
+survives; keys stay text, so that ``007`` does too. Pictures and clips are read as the bytes of their files, encoded (a
+clip also as text, the absolute path of a local file, which is opened once); a step decodes them into tensors, all of
+one shape: see `tensor`. Tokens are places in ``Field.categories``, the vocabulary."""
+
+
+def tensor(values: pa.DataType, shape: Sequence[int]) -> pa.FixedShapeTensorType:
+    """The type of a column of tensors of one shape: Arrow's canonical extension type ``arrow.fixed_shape_tensor``.
+
+    A picture is (height, width, channels), uint8 from 0 to 255 or floating; a clip (frames, height, width, channels).
+    Channels are red, green, blue.
+
+    Example:
+        >>> tensor(pa.uint8(), (28, 28, 1)).shape
+        [28, 28, 1]
+    """
+    return pa.fixed_shape_tensor(values, tuple(shape))
+
+
+def shape_of(kind: pa.DataType) -> tuple[int, ...] | None:
+    """The shape of each value of a column of tensors; None for other types."""
+    return tuple(kind.shape) if isinstance(kind, pa.FixedShapeTensorType) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +119,7 @@ class Field:
         reason: why it has that role, in words for a person (empty where the user said so).
         categories: the closed list of values, where one is known.
         values: what the values are, where ``role`` only says what they are used for (a target of categories).
-        width: how long the vectors of a column of vectors are; None elsewhere.
+        width: how long the vectors of a column of sparse vectors are; None elsewhere.
         parts: what each place of such a vector stands for, where that is known ("word=free"); for people.
         written: how its values were written in the text they were read from, where that is not the plain way: numbers
             as ``1,234.5 kg``, times as ``%d/%m/%Y``, lists as ``a;b``. New data are read in the same way.
@@ -109,9 +140,14 @@ class Field:
         """What the values are: the role itself, or for a target, weight or group what was inferred for it."""
         return self.values or self.role
 
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of each value of a column of tensors; None for other columns."""
+        return shape_of(self.type)
+
     def to_json(self) -> dict[str, Any]:
         """The field as JSON values; `from_json` is its inverse."""
-        out: dict[str, Any] = {"name": self.name, "type": str(self.type), "role": self.role.value}
+        out: dict[str, Any] = {"name": self.name, "type": name_of_type(self.type), "role": self.role.value}
         if self.reason:
             out["reason"] = self.reason
         if self.categories is not None:
@@ -252,17 +288,37 @@ _TYPES: dict[str, pa.DataType] = {
         pa.date32(),
         *(pa.timestamp(unit) for unit in ("s", "ms", "us", "ns")),
         pa.list_(pa.string()),
+        pa.list_(pa.int32()),
         SPARSE,
     )
 }
+_TENSOR = re.compile(r"tensor<(\w+)>\[(\d+(?:, \d+)*)\]")
+_NUMBERS = {name: _TYPES[name] for name in ("uint8", "uint16", "halffloat", "float", "double")}
+_MOST_VALUES = 2**31 - 1
+
+
+def name_of_type(kind: pa.DataType) -> str:
+    """The name of a type; `type_from_name` is its inverse.
+
+    Example:
+        >>> name_of_type(tensor(pa.uint8(), (28, 28, 1)))
+        'tensor<uint8>[28, 28, 1]'
+    """
+    shape = shape_of(kind)
+    return str(kind) if shape is None else f"tensor<{kind.value_type}>[{', '.join(map(str, shape))}]"
 
 
 def type_from_name(name: str) -> pa.DataType:
-    """The Arrow type that is printed as ``name``; a closed list.
+    """The Arrow type of this name: one of a closed list, or a tensor of numbers.
 
     Raises:
         SchemaError: ``name`` is not in the list.
     """
     if name in _TYPES:
         return _TYPES[name]
+    match = _TENSOR.fullmatch(name)
+    if match is not None and match[1] in _NUMBERS:
+        shape = [int(size) for size in match[2].split(", ")]
+        if 0 < math.prod(shape) <= _MOST_VALUES:
+            return tensor(_NUMBERS[match[1]], shape)
     raise SchemaError("not a type of a column", expected=", ".join(_TYPES), got=repr(name))

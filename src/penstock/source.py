@@ -41,6 +41,11 @@ class ReadOptions:
         sample_rows: rows that types and roles are inferred from.
         missing_columns: what becomes of a column of the first file that another lacks: "insert" nulls there, which is
             said, or "raise", as Polars calls it. JSON lines have no header: there a field that is left out is null.
+        each: what a row of files of text is: a "record" in them, or each "file" as a whole. Pictures and clips are a
+            row each anyway.
+        labels: a file with the label of each picture of an IDX file, in its order: IDX too.
+        root: the folder that the paths of pictures and clips in a table are relative to; then they may also be
+            absolute. None for the folder that the table is in, which they may not leave.
     """
 
     columns: tuple[str, ...] | None = None
@@ -51,6 +56,9 @@ class ReadOptions:
     written: Mapping[str, str] = field(default_factory=dict)
     sample_rows: int = 20_000
     missing_columns: Literal["insert", "raise"] = "insert"
+    each: Literal["record", "file"] = "record"
+    labels: str | None = None
+    root: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +238,11 @@ class Source(ABC):
         there = [field for field in schema if field.name in self.schema]
         ways = {field.name: field.written for field in there if field.written or field.kind.is_numeric}
         source = self.with_written(ways) if ways else self
+        files = {field.name: field.kind for field in there if field.kind in (Role.picture, Role.clip)}
+        if files:  # texts that are read as the files they name, even where none of them is there now
+            from penstock.sources.file_columns import naming_files
+
+            source = naming_files(source, files)
         return source.with_roles({field.name: field.kind for field in there})
 
     @property

@@ -63,6 +63,10 @@ class Step(ABC):
     """The name in a pipeline file."""
     cleans: ClassVar[bool] = False
     """Whether it repairs values and leaves them what they mean: then an audit tells which cells it changed."""
+    random: ClassVar[bool] = False
+    """Whether it augments: in training it changes each row anew in every epoch, a function of (seed, epoch, row key);
+    in a fit and in a prediction it does what is not random (a random crop takes the middle), or nothing. A training
+    lays rows down as they are before the first such step; this one and those after it are applied to each batch."""
 
     @abstractmethod
     def touches(self, schema: Schema) -> Columns:

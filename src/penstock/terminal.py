@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from penstock.engine import Figures, Tracer
     from penstock.source import Note
 
+FRAME_SECONDS = 0.1
+"""How often a live display is drawn at most [s]."""
 QUIET_SECONDS = 10.0
 """Where the error stream is no terminal, progress is told this seldom [s]."""
 FAILED = 1
@@ -72,6 +74,7 @@ class Terminal:
         self._roles: list[Note] = []
         self._live: Live | None = None
         self._next_line = time.monotonic() + QUIET_SECONDS
+        self._next_frame = 0.0
         self._error = _console(sys.stderr)
 
     # ------------------------------------------------------------------ listening
@@ -100,6 +103,9 @@ class Terminal:
             self._end_progress()
             self._tell(finished_line(figures))
         elif self._error.is_terminal:
+            if time.monotonic() < self._next_frame:
+                return
+            self._next_frame = time.monotonic() + FRAME_SECONDS
             self._show(progress_lines(figures, ascii_only=self._error.options.ascii_only))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + QUIET_SECONDS

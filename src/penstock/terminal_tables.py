@@ -119,10 +119,9 @@ def _rate(figures: Figures) -> str:
 
 
 def _cost(figures: Figures) -> str:
-    return (
-        f"{figures.rows:,} rows{_rate(figures)}, {show_bytes(figures.in_flight)} in flight, "
-        f"{show_bytes(figures.held)} held"
-    )
+    told = "".join(f"{name.replace('_', ' ')} {value:.4g}, " for name, value in figures.values.items())
+    in_flight = f"{show_bytes(figures.in_flight)} in flight, " if figures.in_flight else ""
+    return f"{figures.rows:,} rows{_rate(figures)}, {told}{in_flight}{show_bytes(figures.held)} held"
 
 
 def _short(count: float) -> str:

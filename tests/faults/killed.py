@@ -78,6 +78,10 @@ def do(name: str, data: Path, place: Path, model: Path) -> Any:
     if name == "train":
         pipeline = ps.Pipeline(STEPS, ps.Linear(), target="y", max_rejected=0.1)
         return pipeline.fit(source, to=place / "out", cores=CORES)
+    if name == "train a network":
+        network = ps.Network(hidden=(8,), epochs=3, patience=None, batch_rows=512, checkpoint_seconds=0.0)
+        pipeline = ps.Pipeline(STEPS, network, target="y", max_rejected=0.1)
+        return pipeline.fit(source, to=place / "out", cores=CORES)
     fitted = ps.load(model)
     to = place / ("out.csv" if name == "predict to a file" else "out")
     return fitted.predict(source, to=to, keep=["id"], cores=CORES, new_only="generation" in name)

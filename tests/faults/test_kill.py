@@ -181,6 +181,34 @@ def _kill_again_and_again(starter: Starter, data: Path, model: Path, tmp_path: P
         assert scans_went_on > 0, "no kill came during a scan: the test tests nothing"
 
 
+@pytest.mark.timeout(7200)
+def test_a_killed_training_of_a_network_goes_on_at_its_checkpoint(
+    starter: Starter, data: Path, model: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    clean = starter.run("train a network", data, place, model)
+    wanted = hashes(place)
+    chance = random.Random("network")
+    kills = went_on = 0
+    share = -(-KILLS // 20)
+    for _ in range(10 * share):
+        if kills >= share:
+            break
+        shutil.rmtree(place)
+        place.mkdir()
+        killed = starter.run("train a network", data, place, model, kill_after=chance.uniform(0, clean["seconds"]))
+        kills += killed["killed"]
+        kept = list(place.glob("*.run/work/member-0/checkpoints/*.safetensors"))
+        read = len(read_since(place))
+        starter.run("train a network", data, place, model)
+        assert hashes(place) == wanted
+        if killed["killed"] and kept and state(place) == "committed":
+            went_on += 1
+            assert len(read_since(place)) - read <= read, "what was laid down was laid down again"
+    assert kills >= share and went_on > 0, "no kill came while it learned: the test tests nothing"
+
+
 def test_a_command_that_is_killed_goes_on_when_it_is_typed_again(data: Path, model: Path, tmp_path: Path) -> None:
     def command(out: Path) -> list[str]:
         options = ["--keep", "id", "--max-rejected", "10%", "--quiet"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from picture_data import picture_blocks
 
 from penstock.audit import Changes
 from penstock.batch import Batch, RowKeys
@@ -16,6 +17,7 @@ from penstock.registry import find, names
 from penstock.statistic import Statistic
 from penstock.statistics.bounded_frequencies import BoundedFrequencies
 from penstock.statistics.calendar import Calendar
+from penstock.statistics.channel_moments import ChannelMoments
 from penstock.statistics.classification import Classification
 from penstock.statistics.correlation import Correlation
 from penstock.statistics.count import Count
@@ -29,6 +31,7 @@ from penstock.statistics.histogram import Histogram
 from penstock.statistics.lengths import Lengths
 from penstock.statistics.mistakes import Mistakes
 from penstock.statistics.moments import Moments
+from penstock.statistics.picture_sizes import PictureSizes
 from penstock.statistics.regression import Regression
 from penstock.statistics.sample import Sample
 from penstock.statistics.sliced import Sliced
@@ -134,12 +137,19 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(lambda: Duplicates(["whole", "label", "time"], bound=16), True),
         Example(lambda: Duplicates(["text", "whole"], bound=16), True),
     ],
+    "picture_sizes": [Example(lambda: PictureSizes("file"), True)],
+    "channel_moments": [
+        *(Example(lambda name=name: ChannelMoments(name), True) for name in ("picture", "gray", "clip")),
+        Example(lambda: ChannelMoments("wide"), False),
+    ],
     "sample": [
         Example(lambda: Sample(["number", "truth", "time"], ["text", "label"], size=30), True),
         Example(lambda: Sample([], ["whole", "text"], size=1, seed=3), True),
         Example(lambda: Sample(["whole"]), True),
     ],
 }
+PICTURED = ("picture_sizes", "channel_moments")
+"""Statistics of pictures: they are checked on other batches."""
 
 
 def blocks(seed: int, sizes: tuple[int, ...]) -> list[Batch]:
@@ -204,6 +214,8 @@ def test_every_registered_statistic_keeps_the_laws(name, sizes):
             batches = changed_cells(batches)
         if name == "regression":
             batches = numeric_prediction(batches)
+        if name in PICTURED:
+            batches = picture_blocks(seed, tuple(min(size, 40) for size in sizes))
         check_statistic(example.make, batches, exact=example.exact, fills=example.fills)
 
 

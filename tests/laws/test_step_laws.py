@@ -14,6 +14,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from picture_data import EXAMPLES as PICTURE_STEPS
+from picture_data import PICTURES, pictures
 
 from penstock.batch import Batch
 from penstock.registry import find, names
@@ -36,6 +38,7 @@ from penstock.steps.scale import MinMax, Robust, Standardize
 from penstock.steps.spellings import MergeSpellings
 from penstock.steps.target_encode import TargetEncode
 from penstock.steps.text import NormalizeText
+from penstock.steps.tokenize import Tokenize
 from penstock.steps.tokens import Hash, MultiHot, TfIdf
 from penstock.steps.validate import Validate
 from penstock.testing.steps import batch_of, check_step
@@ -172,6 +175,12 @@ EXAMPLES |= {
         MultiHot(["note", "color"], separator=" "),
         MultiHot("note", separator="e", min_df=2, max_features=2),
     ),
+    "tokenize": (
+        Tokenize(["color", "note"], min_count=1),
+        Tokenize("note", "pieces", 12, min_count=1, max_tokens=4),
+        Tokenize("note", "characters", 8, ngrams=3, lowercase=False),
+        Tokenize(["note", "color"], "jieba", 4, ngrams=2, unicode=None, vocabulary="hash"),
+    ),
     "target_encode": (
         TargetEncode(["color", "truth"]),
         TargetEncode("note", smooth=2.0, folds=3, target="labels"),
@@ -195,6 +204,7 @@ EXAMPLES["one_hot"] += (
     OneHot(["color", "note"], max_columns=0),
     OneHot("color", max_categories=2, drop="first", unseen="infrequent", max_columns=0),
 )
+EXAMPLES |= PICTURE_STEPS
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 LOSSY = (OneHot, Ordinal)
 """Steps whose inverse gives null for what is lost: rare categories, nulls after ``drop``."""
@@ -226,6 +236,12 @@ def check(step: Step, rows: list[dict[str, Any]], more: list[dict[str, Any]]) ->
 
 @pytest.mark.parametrize("step", [step for steps in EXAMPLES.values() for step in steps], ids=str)
 def test_the_laws_hold(step: Step) -> None:
+    if step.name in PICTURE_STEPS:
+        exact = True if "wide" not in step.touches(PICTURES).reads else None
+        batches = [pictures("rows", 12, 0), pictures("rows", 9, 12, start=12)]
+        check_step(step, batches, PICTURES, others=[pictures("rows", 6, 3, start=1000)], exact_inverse=exact)
+        return
+
     @settings(max_examples=4, deadline=None, phases=PHASES)
     @given(st.lists(ROW, max_size=12), st.lists(ROW, max_size=6))
     def laws(rows: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:

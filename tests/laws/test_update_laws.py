@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from picture_data import EXAMPLES as PICTURE_STEPS
+from picture_data import PICTURES, picture_blocks, pictures
 from sklearn.preprocessing import StandardScaler
 from test_model_laws import MODELS, data
 from test_statistic_laws import EXAMPLES as STATISTICS
-from test_statistic_laws import blocks, changed_cells, numeric_prediction
+from test_statistic_laws import PICTURED, blocks, changed_cells, numeric_prediction
 from test_step_laws import EXAMPLES as STEPS
 from test_step_laws import FULL, SCHEMA
 
@@ -85,7 +87,8 @@ def rows(path: str, count: int, seed: int, schema: Schema = SCHEMA) -> Batch:
 
 
 def fit(steps: Sequence[Step], batches: Sequence[Batch], earlier: Earlier | None = None) -> Fit:
-    return fit_steps(steps, Files(batches, SCHEMA), ENGINE, Silent(), earlier=earlier)
+    schema = PICTURES if steps[0].name in PICTURE_STEPS else SCHEMA
+    return fit_steps(steps, Files(batches, schema), ENGINE, Silent(), earlier=earlier)
 
 
 def updated(steps: Sequence[Step], one: Batch, other: Batch) -> tuple[FittedSteps, Earlier]:
@@ -109,6 +112,8 @@ def test_a_statistic_of_some_rows_updated_with_others_is_that_of_both(name: str)
             first, second = changed_cells(first), changed_cells(second)
         if name == "regression":
             first, second = numeric_prediction(first), numeric_prediction(second)
+        if name in PICTURED:
+            first, second = picture_blocks(seed, (20, 5, 1)), picture_blocks(seed + 100, (10, 0, 13))
         was, today, both = example.make(), example.make(), example.make()
         for statistic, parts in ((was, first), (today, second), (both, [*first, *second])):
             for batch in parts:
@@ -128,6 +133,8 @@ def test_a_statistic_of_some_rows_updated_with_others_is_that_of_both(name: str)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_step_fitted_and_updated_is_the_step_fitted_to_all(step: Step, seed: int) -> None:
     one, other = rows("a", 60, seed), rows("b", 45, seed + 2)
+    if step.name in PICTURE_STEPS:
+        one, other = pictures("a", 30, seed), pictures("b", 20, seed + 2)
     found, earlier = updated([step], one, other)
     whole = fit([step], [one, other]).steps
     assert found.states[0].keys() == whole.states[0].keys()

@@ -17,12 +17,14 @@ from training_table import TableData, batch_of_table, codes, mixed, number
 from penstock.errors import ArtifactError, DataError, MissingExtra, UsageError
 from penstock.model import Target
 from penstock.models.network import Network
-from penstock.models.network_fitted import FittedNetwork, one_thread, padded
+from penstock.models.network_fitted import FittedNetwork
+from penstock.models.network_inputs import Inputs
+from penstock.models.network_machine import one_thread
 from penstock.models.network_optimizing import Average, Schedule, optimizer_of
 from penstock.models.networks.activations import NAMES, activation
 from penstock.models.networks.tabular import NumberEmbeddings, TabularArchitecture, TabularNetwork
 from penstock.models.splits import validation_mask
-from penstock.schema import SPARSE, Field, Role, Schema
+from penstock.schema import SPARSE, Field, Role, Schema, tensor
 from penstock.testing.models import check_refusals
 from penstock.vectors import as_sparse
 
@@ -121,7 +123,7 @@ def test_schedules_have_the_shapes_of_their_formulas() -> None:
 
 
 def test_a_plateau_cuts_the_rate_after_its_patience() -> None:
-    schedule = Schedule(Network(schedule="plateau", plateau_patience=1), 10)
+    schedule = Schedule(Network(schedule="plateau", plateau_patience=1, epochs=20), 10)
     for better in (True, False, False):
         schedule.after_epoch(better)
     assert schedule.factor(50) == pytest.approx(0.3)
@@ -394,7 +396,8 @@ def test_training_ends_when_nothing_gets_better_and_keeps_the_best_epoch() -> No
 
 
 def test_a_batch_is_padded_to_one_size() -> None:
-    assert [len(padded(np.ones((rows, 2), np.float32))) for rows in (1, 700, 1024)] == [1024] * 3
+    given = [Inputs(rows, np.ones((rows, 2), np.float32)) for rows in (1, 700, 1024)]
+    assert [len(each.filled_up(1024).matrix) for each in given] == [1024] * 3
 
 
 def test_without_torch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,8 +443,16 @@ def test_wrong_arguments_are_refused_by_name() -> None:
 
 
 def test_effort_changes_how_long_it_learns() -> None:
-    model = Network()
-    assert model.at_effort("quick").epochs < model.at_effort("default").epochs < model.at_effort("best").epochs
+    data, _, _ = rings(100)
+    found = [Network().at_effort(effort).settled(100, data.schema) for effort in ("quick", "default", "best")]
+    assert found[0].epochs < found[1].epochs < found[2].epochs
+    assert found[1].patience < found[2].patience
+
+
+def test_pictures_get_as_many_epochs_as_make_enough_steps() -> None:
+    pictures = Schema((Field("picture", tensor(pa.uint8(), (28, 28, 1)), Role.picture),))
+    assert [Network().settled(rows, pictures).epochs for rows in (50, 1_000, 60_000)] == [60, 50, 8]
+    assert Network(epochs=3).settled(50, pictures).epochs == 3
 
 
 def test_no_step_is_taken_on_too_few_rows() -> None:

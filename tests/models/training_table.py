@@ -71,23 +71,53 @@ class TableData(TrainingData):
         return self._hashes
 
     def epoch(
-        self, number: int, batch_rows: int, *, start: int = 0, keep: npt.NDArray[np.bool_] | None = None
+        self,
+        number: int,
+        batch_rows: int,
+        *,
+        start: int = 0,
+        keep: npt.NDArray[np.bool_] | None = None,
+        threads: int = 0,
     ) -> Iterator[TrainingBatch]:
         rows = np.arange(self.rows) if keep is None else np.flatnonzero(keep)
-        order = np.random.default_rng([self.seed, number]).permutation(rows)
-        features = np.empty(
-            (self.rows, max((span.stop for span in spans_of(self.schema).values()), default=0)), np.float32
-        )
-        for field in self.schema:
-            column, span = self._table.column(field.name), spans_of(self.schema)[field.name]
-            if field.width is None:
+        yield from self._batches(np.random.default_rng([self.seed, number]).permutation(rows), batch_rows, start)
+
+    def in_order(
+        self, batch_rows: int, *, keep: npt.NDArray[np.bool_] | None = None, threads: int = 0
+    ) -> Iterator[TrainingBatch]:
+        yield from self._batches(np.arange(self.rows) if keep is None else np.flatnonzero(keep), batch_rows, 0)
+
+    def _batches(self, order: npt.NDArray[np.int64], batch_rows: int, start: int) -> Iterator[TrainingBatch]:
+        spans = spans_of(self.schema)
+        features = np.empty((self.rows, max((span.stop for span in spans.values()), default=0)), np.float32)
+        for name, span in spans.items():
+            column, width = self._table.column(name), self.schema[name].width
+            if width is None:
                 features[:, span.start] = column.to_numpy()
             else:
-                features[:, span] = as_matrix(column, field.width).toarray()
+                features[:, span] = as_matrix(column, width).toarray()
+        tensors = {field.name: tensors_of(self._table.column(field.name)) for field in self.schema if field.shape}
+        tokens = [field.name for field in self.schema if field.role is Role.tokens]
         for begin in range(start * batch_rows, len(order), batch_rows):
             chosen = order[begin : begin + batch_rows]
-            weights = None if self._weights is None else self._weights[chosen]
-            yield TrainingBatch(features[chosen], self._labels[chosen], weights, chosen)
+            yield TrainingBatch(
+                features[chosen],
+                self._labels[chosen],
+                None if self._weights is None else self._weights[chosen],
+                chosen,
+                {name: values[chosen] for name, values in tensors.items()},
+                {name: tokens_of(self._table.column(name).take(pa.array(chosen))) for name in tokens},
+            )
+
+
+def tensors_of(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    return np.concatenate([chunk.to_numpy_ndarray() for chunk in column.chunks])
+
+
+def tokens_of(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    rows = column.to_pylist()
+    offsets = np.cumsum([0, *(len(row) for row in rows)])
+    return np.array([each for row in rows for each in row], np.int32), offsets.astype(np.int64)
 
 
 def number(name: str, kind: pa.DataType | None = None) -> Field:

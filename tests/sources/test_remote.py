@@ -28,6 +28,7 @@ from penstock.source import ReadOptions, Source
 from penstock.sources.remote import open_remote
 from penstock.sources.retry import Retries
 from penstock.testing import check_source
+from penstock.testing.sources import read_all
 
 QUICK = Retries(attempts=4, first=0.01, longest=0.05)
 
@@ -394,6 +395,19 @@ def test_what_fsspec_holds_in_memory_is_read() -> None:
     assert frame_of(ps.read("memory://folder/a.csv"))["a"].tolist() == [1.0, 2.0]
     assert frame_of(ps.read("memory://folder/*.csv"))["b"].tolist() == ["x", "y"]
     assert refused("memory://folder/b.csv").remedy.startswith("did you mean")
+
+
+def test_pictures_in_a_store_are_rows_and_what_lies_beside_them_is_passed_over() -> None:
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/1.png", "readme.txt"):
+        with fsspec.open(f"memory://photos/{name}", "wb") as file:
+            file.write(b"" if name == "cat/2.jpg" else name.encode())
+    source = ps.read("memory://photos")
+    rows = [row for batch in read_all(source) for row in batch.columns.to_pylist()]
+    assert rows == [
+        {"path": "cat/1.jpg", "picture": b"cat/1.jpg", "label": "cat"},
+        {"path": "dog/1.png", "picture": b"dog/1.png", "label": "dog"},
+    ]
+    assert [one.path for one in source.fingerprints()] == ["cat/1.jpg", "cat/2.jpg", "dog/1.png"]
 
 
 def test_an_extra_that_is_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

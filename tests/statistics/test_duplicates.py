@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statistic_samples import batch, folded
 
+from penstock.batch import Batch, RowKeys
 from penstock.errors import UsageError
 from penstock.statistics.duplicates import Duplicates
 from penstock.statistics.hashing import aligned_hashes, row_hashes
@@ -94,3 +95,14 @@ def test_no_columns_make_no_two_rows_alike():
 def test_a_bound_that_is_too_small_is_refused():
     with pytest.raises(UsageError, match="too few hashes"):
         Duplicates(["x"], bound=2)
+
+
+def test_pictures_that_are_equal_are_duplicates() -> None:
+    pictures = np.zeros((6, 4, 4, 3), np.uint8)
+    pictures[1, 3, 3, 2] = 1
+    pictures[4, 0, 0, 0] = 1
+    column = pa.FixedShapeTensorArray.from_numpy_ndarray(pictures)
+    for part, expected in ((column, 3), (column.slice(1, 3), 1)):
+        duplicates = Duplicates(["x"])
+        duplicates.update(Batch(pa.record_batch([part], names=["x"]), RowKeys.span("", 0, len(part))))
+        assert duplicates.value().duplicates == expected

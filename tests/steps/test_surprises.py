@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import penstock as ps
 from penstock.batch import Batch
@@ -18,7 +20,7 @@ from penstock.config import parse_config
 from penstock.errors import PenstockError, SchemaError
 from penstock.fusion import Chain
 from penstock.registry import names
-from penstock.schema import Field, Role, Schema
+from penstock.schema import Field, Role, Schema, tensor
 from penstock.step import FittedStep, Step, Use
 from penstock.testing.steps import batch_of, fit_step, run_step
 
@@ -36,8 +38,20 @@ SCHEMA = Schema(
         Field("time", pa.timestamp("us"), Role.time),
         Field("label", pa.string(), Role.target, values=Role.category),
         Field("amount", pa.float64(), Role.number),
+        Field("file", pa.binary(), Role.picture),
+        Field("picture", tensor(pa.uint8(), (4, 6, 3)), Role.picture),
+        Field("clip", tensor(pa.uint8(), (3, 4, 6, 3)), Role.clip),
     )
 )
+
+
+def gif(color: int) -> bytes:
+    """A picture file."""
+    written = io.BytesIO()
+    Image.new("L", (6, 4), color).save(written, "GIF")
+    return written.getvalue()
+
+
 COLORS = ("red", "green", "blue")
 ROWS: dict[str, list[Any]] = {
     "number": [0.5 * i for i in range(12)],
@@ -50,6 +64,9 @@ ROWS: dict[str, list[Any]] = {
     "time": [datetime(2026, 1 + i, 20, i) for i in range(12)],
     "label": ["yes", "no"] * 6,
     "amount": [10.0 + i * i for i in range(12)],
+    "file": [gif(i) for i in range(12)],
+    "picture": [list(range(i, i + 72)) for i in range(12)],
+    "clip": [list(range(i, i + 216)) for i in range(12)],
 }
 ORDINARY = {name: values[5] for name, values in ROWS.items()}
 NOTHING = 0.0
@@ -104,7 +121,7 @@ class Probe:
         if not written:
             return "kept"
         values = [plain(out.column(name).to_pylist()[0]) for name in written]
-        before = [row.get(name) for name in written]
+        before = [plain(row.get(name)) for name in written]
         if all(value is None for value in values):
             return "null"
         if values == before:
@@ -155,10 +172,10 @@ class Probe:
 
 
 def plain(value: Any) -> Any:
-    """A value as a number where it is a vector of nothing, as text where it is another vector."""
+    """A value as a number where it is a vector of nothing, as text where it is another vector, or tokens."""
     if isinstance(value, dict):
         return NOTHING if not value["indices"] else str(value)
-    return value
+    return str(value) if isinstance(value, list) and all(isinstance(token, int) for token in value) else value
 
 
 def test_every_registered_step_has_a_row() -> None:

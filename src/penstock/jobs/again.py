@@ -117,8 +117,8 @@ class Record:
 def replay_predictions(record: Record, saved: Saved, source: Source, *, engine: Engine) -> Summary:
     """Put the rejected rows of a prediction through again; see `replay`."""
     _refuse_relations(saved.config)
-    keep, explain = record.asked["keep"], record.asked["explain"]
-    predicts, schema = prediction_of(source, saved, keep=keep, explain=explain)
+    keep, explain, output = record.asked["keep"], record.asked["explain"], record.asked.get("output", "predictions")
+    predicts, schema = prediction_of(source, saved, keep=keep, explain=explain, output=output)
     predicts = replace(predicts, threads=inner_threads(source, engine.resources))
     with Run.reopen(record.destination, engine.resources) as run:
         identity = {"reading": reading_of(source), "inputs": _inputs_now(run, source)}

@@ -19,7 +19,7 @@ from penstock.artifact import Saved
 from penstock.batch import Batch
 from penstock.decision import mean_of, probabilities_of
 from penstock.engine import Station, Task, Transform, spanned
-from penstock.errors import DataError, MissingExtra, PenstockError, ResourceError, UsageError
+from penstock.errors import DataError, MissingExtra, PenstockError, ResourceError, SchemaError, UsageError
 from penstock.jobs.evaluate import Judged
 from penstock.jobs.learn import Learning
 from penstock.jobs.predict import predictor
@@ -78,6 +78,8 @@ def choose(job: Learning, auto: Auto, rows: int, folder: Path) -> Chosen:
     errors: list[PenstockError] = []
     for name in auto.candidates:
         began = time.monotonic()
+        if name == auto.candidates[-1] and len(errors) > 0 and not tried and _can_learn_nothing(errors):
+            return _only(job, auto, name, metric, failed)
         try:
             with spanned(job.listener, f"try {name}", "candidate"):
                 tried.append(_try(job, auto, name, rows, folder))
@@ -97,6 +99,19 @@ def choose(job: Learning, auto: Auto, rows: int, folder: Path) -> Chosen:
     if not tried:
         raise errors[0]
     return _decide(job, auto, metric, tried, failed)
+
+
+def _can_learn_nothing(errors: Sequence[PenstockError]) -> bool:
+    """Whether the candidates failed for there being no column that they can learn from: pictures, say."""
+    return all(isinstance(error, SchemaError) for error in errors)
+
+
+def _only(job: Learning, auto: Auto, name: str, metric: str, failed: Sequence[dict[str, Any]]) -> Chosen:
+    """The one candidate that is left need not be compared with anything."""
+    reason = "the only candidate that can learn from these columns"
+    job.listener.said(Note("model", name, reason, f"--model {name}"))
+    row = {"model": name, "metric": metric, "score": None, "kept": True, "reason": reason}
+    return Chosen(((candidate(auto, name), 1.0),), (row, *failed))
 
 
 def _metric(auto: Auto, job: Learning) -> str:

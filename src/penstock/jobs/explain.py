@@ -167,6 +167,8 @@ class _Explanation:
             return None
         values = self.sample.column(name)
         field = self.saved.steps.incoming[name]
+        if field.kind in (Role.picture, Role.clip, Role.tokens, Role.vector):
+            return None  # no row stands for all rows of one picture
         few = self.sample.slice(0, _DEPENDENCE_ROWS)
         numeric = field.kind in (Role.number, Role.integer)
         points = []

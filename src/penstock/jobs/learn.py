@@ -11,17 +11,18 @@ from typing import Any
 import pyarrow as pa
 
 from penstock.artifact import Member
+from penstock.augmenting import BeforeLate, late_part
 from penstock.config import PipelineConfig
 from penstock.engine import Engine, Listener, Transform, spanned
 from penstock.errors import DataError, ResourceError
 from penstock.fitting import Fit, fit_steps
 from penstock.inference import infer_task
 from penstock.keeping import KeptSource
-from penstock.materialize import lay_down
+from penstock.materialize import laid_schema, lay_down
 from penstock.model import Model, Target, TaskName
 from penstock.pipeline import FittedSteps
 from penstock.resources import held, show_bytes, size_to_ask
-from penstock.schema import Schema
+from penstock.schema import Role, Schema
 from penstock.sink import Receipt
 from penstock.source import Note, Source
 from penstock.statistics.count import Count as RowCount
@@ -129,6 +130,8 @@ class Learning:
         more_rows: Sequence[Transform] = (),
         start: float | None = None,
         previous: Previous | None = None,
+        keep: bool = False,
+        history: Path | None = None,
     ) -> Learned:
         """Fit the steps for a model, and train it; or take both further from where they were.
 
@@ -139,12 +142,15 @@ class Learning:
             more_rows: what further limits the rows, beyond `training_rows`.
             start: of rows split by time, the share of the latest that these and the holdout keep out.
             previous: what was learned from other rows, to go on from.
+            history: a file for what a training tells of each epoch.
+            keep: whether what is in ``folder`` outlives the process, for the same command to go on from.
 
         Raises:
             DataError: there is nothing to learn from, or a class that was not there before.
             ResourceError: the model can't be trained in the memory given.
         """
         column = self.column
+        encodes = model.without_augmentation() if any(step.random for step in self.config.steps) else model
         rows = (*self.training_rows(), *more_rows)
         extra = (RowCount(column), *(() if self.task == "regression" else (Frequencies(column),)))
         weight = self.config.weight
@@ -155,7 +161,7 @@ class Learning:
             self.source,
             self.engine,
             self.listener,
-            extend=model.steps if previous is None else lambda schema: (),
+            extend=encodes.steps if previous is None else lambda schema: (),
             rows=Then(rows),
             row_columns=self.beside,
             extra=extra,
@@ -174,7 +180,13 @@ class Learning:
         self._say_scans(fit)
         count = fit.extra[0].value().rows
         self._refuse_what_cannot_fit(model, count, features, target)
-        chain = fit.steps.chain(Use("train", self.config.seed), features.names)
+        use = Use("train", self.config.seed)
+        first, late = late_part(fit.steps, features)
+        chain = (
+            fit.steps.chain(use, features.names)
+            if late is None
+            else BeforeLate.of(fit.steps, first, late, features, use)
+        )
         sample = self.sample(count, getattr(model, "max_rows", None))
         if sample is not None:
             text = f"about {sample.stop:.2%} of the {count:,} rows, drawn by the hash of the row key"
@@ -183,13 +195,18 @@ class Learning:
             self.source,
             tuple(dict.fromkeys((*chain.inputs, *self.beside))),
             Then((*rows, *((sample,) if sample else ()))),
-            Learnable(chain, target, features.names, self.config.seed, weight, self.splitting, latest),
+            Learnable(
+                chain, target, laid_schema(features, late).names, self.config.seed, weight, self.splitting, latest
+            ),
             features,
             engine=self.engine,
             listener=self.listener,
             folder=folder,
             rejected=rejected,
             max_rejected=self.max_rejected,
+            late=late,
+            keep=keep and model.resumes,
+            history=history,
         )
         if held() + model.memory_needed(data.rows, features, target) > self.engine.resources.memory:
             self.source.forget()  # blocks kept for another scan make room
@@ -302,6 +319,8 @@ def _features(fit: Fit, column: str) -> Schema:
         if pa.types.is_floating(schema[name].type)
         or pa.types.is_integer(schema[name].type)
         or schema[name].width is not None
+        or schema[name].shape is not None
+        or schema[name].role is Role.tokens
     ]
     if not usable:
         raise DataError(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,8 @@ from penstock.step import Use
 from penstock.summary import Summary
 from penstock.target import codes_of, those_left
 
+Output: TypeAlias = Literal["predictions", "features"]
+
 
 @dataclass(frozen=True)
 class Predictor(Transform):
@@ -45,6 +48,7 @@ class Predictor(Transform):
         keep: columns of the source that come out beside the predictions, and their names there.
         threads: inner threads of a model.
         explain: sums up what moved each prediction; None where that is not asked for.
+        output: "predictions", or "features": what the network's last hidden layer gives instead.
     """
 
     chains: tuple[Chain, ...]
@@ -54,13 +58,17 @@ class Predictor(Transform):
     keep: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
     explain: Contributions | None = None
+    output: Output = "predictions"
 
     def transform(self, batch: Batch) -> Batch:
         """The kept columns, the predictions, and what moved them, of a batch."""
         encoded = self.chains[0].transform(batch)
         every = [encoded]
-        predicted = self.members[0].model.predict(encoded, threads=self.threads)
-        if len(self.members) > 1 or self.decision is not None:
+        if self.output == "features":
+            predicted = self.members[0].model.hidden(encoded, threads=self.threads)
+        else:
+            predicted = self.members[0].model.predict(encoded, threads=self.threads)
+        if self.output == "predictions" and (len(self.members) > 1 or self.decision is not None):
             parts = [probabilities_of(predicted, self.target)]
             for chain, member in zip(self.chains[1:], self.members[1:], strict=True):
                 # The user's own steps are in every chain: the first one's rejects are everyone's.
@@ -167,7 +175,9 @@ def named(patterns: Sequence[str], schema: Schema) -> tuple[str, ...]:
     return tuple(found)
 
 
-def prediction_of(source: Source, saved: Saved, *, keep: Sequence[str], explain: bool) -> tuple[Predictor, Schema]:
+def prediction_of(
+    source: Source, saved: Saved, *, keep: Sequence[str], explain: bool, output: Output = "predictions"
+) -> tuple[Predictor, Schema]:
     """What the rows of a source go through, and the columns that come out.
 
     Raises:
@@ -176,6 +186,8 @@ def prediction_of(source: Source, saved: Saved, *, keep: Sequence[str], explain:
     """
     keep = named(keep, source.schema)
     predicts = predictor(saved, source, {name: name for name in keep}, None)
+    if output == "features":
+        return _features_of(predicts, source.schema.select(keep), explain)
     schema = source.schema.select(keep).put(*predicts.target.prediction_fields)
     if explain:
         told = Contributions.of(saved)
@@ -183,6 +195,21 @@ def prediction_of(source: Source, saved: Saved, *, keep: Sequence[str], explain:
         predicts = replace(predicts, explain=told)
         schema = schema.put(*(Field(name, pa.float64(), Role.number) for name in names_of(told.columns)))
     return predicts, schema
+
+
+def _features_of(predicts: Predictor, kept: Schema, explain: bool) -> tuple[Predictor, Schema]:
+    if explain or len(predicts.members) > 1:
+        raise UsageError(
+            "features are of one network, and nothing moved them",
+            where="--output features",
+            expected="an artifact with one network, and no --explain",
+            got=", ".join(member.model.name for member in predicts.members) + (", --explain" if explain else ""),
+        )
+    fields = predicts.members[0].model.hidden_fields
+    doubled = {field.name for field in fields} & set(kept.names)
+    if doubled:
+        raise UsageError("a column to keep has the name of a feature", where="--keep", got=", ".join(sorted(doubled)))
+    return replace(predicts, output="features"), kept.put(*fields)
 
 
 def related_to_predict(source: Source, saved: Saved, keep: Sequence[str], listener: Listener) -> Source:
@@ -216,6 +243,7 @@ def predict(
     explain: bool = False,
     new_only: bool = False,
     model: Path | None = None,
+    output: Output = "predictions",
 ) -> Summary:
     """Predict every row of a source, read with the roles of the training, into ``to``.
 
@@ -230,6 +258,7 @@ def predict(
         explain: whether what moved each prediction is written.
         new_only: take the files that came in since into a further generation of the output.
         model: where the fitted pipeline is saved, for doing the same again.
+        output: "predictions", or "features" for what the network's last hidden layer gives.
 
     Raises:
         SchemaError: the data lacks a column.
@@ -239,10 +268,11 @@ def predict(
     began = time.monotonic()
     format_of(absolute(to))
     source = related_to_predict(source, saved, keep, engine.listener)
-    predicts, schema = prediction_of(source, saved, keep=keep, explain=explain)
+    predicts, schema = prediction_of(source, saved, keep=keep, explain=explain, output=output)
     identity = {
         "command": "predict",
         **({"explain": True} if explain else {}),
+        **({"output": output} if output != "predictions" else {}),
         "model": digest_of_model(saved),
         "keep": list(keep),
         "reading": reading_of(source),
@@ -257,6 +287,7 @@ def predict(
         model=None if model is None else str(model),
         keep=list(keep),
         explain=explain,
+        output=output,
         max_rejected=max_rejected,
     )
     with Run(absolute(to), identity, engine.resources, restart=restart, new_only=new_only, asked=asked) as run:

@@ -24,7 +24,7 @@ from penstock.statistics.moments import Moments
 from penstock.statistics.sample import Sample
 from penstock.statistics.values import Floats
 
-Kind = Literal["number", "boolean", "time", "category", "text", "list", "other"]
+Kind = Literal["number", "boolean", "time", "category", "text", "list", "bytes", "tensor", "other"]
 
 MOST_CORRELATED = 100
 """Columns of numbers that are correlated with one another; the state grows with the square of them."""
@@ -58,8 +58,8 @@ _BY_TYPE: tuple[tuple[Any, Kind], ...] = (
     (pa.types.is_date, "time"),
     (pa.types.is_list, "list"),
     (pa.types.is_large_list, "list"),
-    (pa.types.is_binary, "text"),
-    (pa.types.is_large_binary, "text"),
+    (pa.types.is_binary, "bytes"),
+    (pa.types.is_large_binary, "bytes"),
 )
 
 
@@ -74,6 +74,10 @@ def kind_of(field: Field) -> Kind:
     for is_type, found in _BY_TYPE:
         if is_type(kind):
             return found
+    if field.shape is not None:
+        return "tensor"
+    if field.kind is Role.clip and not pa.types.is_binary(kind):
+        return "other"  # where it is says nothing
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         whole = field.kind in (Role.text, Role.key, Role.ignored, Role.list)
         return "text" if whole else "category"
@@ -118,7 +122,7 @@ def _of_column(name: str, kind: Kind) -> list[Statistic[Any]]:
         return [Frequencies(name)]
     if kind == "text":
         return [Lengths(name), Distinct(name)]
-    return [Lengths(name)] if kind == "list" else [Count(name)]
+    return [Lengths(name)] if kind in ("list", "bytes") else [Count(name)]
 
 
 def column_figures(field: Field, states: Mapping[str, Any], rows: int) -> dict[str, Any]:
@@ -140,6 +144,8 @@ def column_figures(field: Field, states: Mapping[str, Any], rows: int) -> dict[s
         "category": _category,
         "text": _lengths,
         "list": _lengths,
+        "bytes": _lengths,
+        "tensor": _other,
         "other": _other,
     }[kind](states)
     missing = int(told.pop("missing"))

@@ -72,6 +72,7 @@ def train(
     relations: Path | None = None,
     audit_to: Path | None = None,
     restart: bool = False,
+    history: Path | None = None,
 ) -> Trained:
     """Fit ``config`` to a source.
 
@@ -88,6 +89,7 @@ def train(
             definition's is still to be put after them.
         audit_to: where every cell that the cleaning changed is written.
         restart: whether what is at ``audit_to`` may be replaced.
+        history: a folder for what networks tell of each epoch, ``history.jsonl``; None for nowhere.
 
     Raises:
         UsageError: the definition lacks a model or a target.
@@ -120,13 +122,7 @@ def train(
         chosen = choose(job, definition, seen.rows, folder / "candidate")
         clock.lap("choose")
     assert chosen is not None
-    learned: list[Learned] = []
-    for number, (model, _) in enumerate(chosen.models):
-        # Every model rejects the same rows: those that the first one's encoding met are kept.
-        place = folder / f"member-{number}"
-        with spanned(listener, f"learn {model.name}", "candidate"):
-            learned.append(job.learn(model, place, place / "rejected" if number else rejected))
-        shutil.rmtree(place, ignore_errors=True)
+    learned = _learn_all(job, chosen, folder, rejected, history)
     clock.lap("learn")
     facts = facts_of(source, seen, learned, chosen)
     first, *others = [
@@ -165,6 +161,20 @@ def train(
         evaluation,
         timings,
     )
+
+
+def _learn_all(job: Learning, chosen: Chosen, folder: Path, rejected: Path, history: Path | None) -> list[Learned]:
+    """Every model of the choice. All reject the same rows: those that the first one's encoding met are kept."""
+    learned: list[Learned] = []
+    for number, (model, _) in enumerate(chosen.models):
+        place = folder / f"member-{number}"
+        told = None if history is None else history / f"history{f'-{number}' if number else ''}.jsonl"
+        with spanned(job.listener, f"learn {model.name}", "candidate"):
+            to = place / "rejected" if number else rejected
+            learned.append(job.learn(model, place, to, keep=True, history=told))
+        if not model.resumes:
+            shutil.rmtree(place, ignore_errors=True)
+    return learned
 
 
 def facts_of(source: Source, seen: Profile, learned: Sequence[Learned], chosen: Chosen) -> dict[str, Any]:
@@ -268,6 +278,13 @@ def say_threshold(saved: Saved, weighted: bool, listener: Listener) -> None:
         listener.said(Note("decision", "class weights move the probabilities that costs are weighed by", "", "costs"))
 
 
+def _opened(run: Run, config: PipelineConfig) -> Saved:
+    """What a training published, with the module of the user's, whose code no artifact holds."""
+    saved = artifact.load(run.destination)
+    module = getattr(config.model, "own_module", None)
+    return saved if module is None else artifact.with_module(saved, module)
+
+
 def train_to(
     source: Source,
     config: PipelineConfig,
@@ -282,7 +299,8 @@ def train_to(
 ) -> tuple[Saved, Run]:
     """`train`, as a run: the artifact at ``to``, the ledger and the rejected rows in the run's folder beside it.
 
-    The same command on a finished run opens what is there. A training that was stopped begins anew.
+    The same command on a finished run opens what is there. Of one that was stopped it goes on: with the scan it was in,
+    and where the model is a network, with the step after its last checkpoint.
 
     Raises:
         RunError: what is at ``to`` belongs to another job.
@@ -310,12 +328,11 @@ def train_to(
             listener.said(Note("done", "by an earlier run of the same training", "nothing was read", "--restart"))
             if not (run.folder / REPORT).exists():  # it was stopped right after its commit
                 report_beside(run, listener)
-            return artifact.load(run.destination), run
+            return _opened(run, config), run
         work = run.folder / "work"
-        with writing(work):
-            for path in (work, run.parts):
-                if path.exists():
-                    shutil.rmtree(path)
+        with writing(run.parts):
+            if run.parts.exists():
+                shutil.rmtree(run.parts)
         engine.keep_in = run.folder / "scans"
         trained = train(
             source,
@@ -329,6 +346,7 @@ def train_to(
             relations=run.folder / "relations",
             audit_to=audit_to,
             restart=restart,
+            history=run.folder,
         )
         artifact.save(trained.saved, run.parts)
         run.adopt(trained.receipts)
@@ -339,7 +357,7 @@ def train_to(
         timings = trained.timings
         run.commit(lambda: run.parts, {"command": "train", **timings})
         report_beside(run, listener)
-        return artifact.load(run.destination), run
+        return _opened(run, config), run
 
 
 class Clock:

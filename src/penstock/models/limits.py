@@ -56,10 +56,12 @@ class Progress:
         self._total = total_rows
         self._started = time.monotonic()
         self._rows = 0
+        self.values: dict[str, float] = {}
 
-    def to(self, rows: int) -> None:
-        """It stands at so many."""
+    def to(self, rows: int, **values: float) -> None:
+        """It stands at so many rows, and at these values of what is told of it."""
         self._rows = rows
+        self.values |= values
         self._tell(finished=False)
 
     def finish(self) -> None:
@@ -75,5 +77,6 @@ class Progress:
                 held=held(),
                 seconds=time.monotonic() - self._started,
                 finished=finished,
+                values=dict(self.values),
             )
         )

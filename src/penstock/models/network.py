@@ -1,38 +1,55 @@
-"""Neural networks for tables, by torch: the definition `Network`.
+"""Neural networks by torch: the definition `Network`, for tables, pictures, clips, texts and all of them together.
 
 A model. How it learns is in `network_training.py`, its optimizers in `network_optimizing.py`, its layers in
-`networks/`, and what it becomes in `network_fitted.py`. torch is loaded when a network is trained or opened.
+`networks/`, which of them it gets in `network_parts.py`, and what it becomes in `network_fitted.py`. torch is loaded
+when a network is trained or opened.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import pyarrow as pa
 
+from penstock.engine import Listener
 from penstock.errors import SchemaError, UsageError
 from penstock.model import Effort, FittedModel, Model, Target, TrainingData, spans_of
 from penstock.models.arguments import one_of, real_number, whole_number
 from penstock.models.encoding import NUMBERS, WORDS, time_steps, word_steps
 from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
 from penstock.models.limits import refuse_beyond_memory
-from penstock.models.network_fitted import NAME, PREDICT_ROWS, FittedNetwork, torch_at_hand
+from penstock.models.network_fitted import NAME, FittedNetwork, torch_at_hand
+from penstock.models.network_inputs import PREDICT_ROWS, rows_together
+from penstock.models.network_machine import best_precision
+from penstock.models.network_parts import OWN_NAME, has_parts, networks_named, parts_of, sizes_of
+from penstock.models.networks import catalog
+from penstock.models.networks.names import ACTIVATIONS, CLASS_LOSSES, OPTIMIZERS, SCHEDULES, VALUE_LOSSES
 from penstock.models.networks.sizes import embedding_size
 from penstock.schema import Role, Schema
 from penstock.source import Note
 from penstock.step import Step
 
-_ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
-_OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "adagrad")
-_SCHEDULES = ("constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau")
 _GENTLE, _FEWER_EPOCHS = 0.1, 0.25
 """Of the learning rate and of the epochs, where what was learned is taken further; see `Network.update`."""
 _MANY, _BATCHES = 50_000, 128
 """Rows beyond which batches are large; and about how many batches there are in an epoch before."""
+_TABLE_EPOCHS, _TABLE_PATIENCE = 20, 5
+_TRUNK_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 1_600, 8, 60
+_MOST_TRUNK_ROWS, _TRUNK_BATCHES = 256, 100
+"""Of pictures, clips and texts: the most rows of a batch, and about how many batches there are in an epoch at least."""
+_OWN = ("module", "loss", "optimizer")
+"""What may be an object of the user's."""
+_WORTH_THREADS = 2**21
+"""Numbers that the layers give for a batch, from which on several threads pay."""
+_OWN_ACTIVATIONS = 64
+"""How many numbers the layers of a module of the user's are taken to give for each that goes in."""
+_ENCODED = (Role.picture, Role.clip)
 _FREQUENCIES, _FEWEST, _MOST_WAVES = 32, 8, 1024
 """Waves of a number, at most and at least, and of all numbers: their time would be more than that of all layers."""
 _TORCH_BYTES, _LOADED_BYTES = 220 * 2**20, 80 * 2**20
@@ -41,22 +58,40 @@ _TORCH_BYTES, _LOADED_BYTES = 220 * 2**20, 80 * 2**20
 
 @dataclass(frozen=True)
 class Network(Model):
-    """A multilayer network for tables: embeddings of numbers and categories, then fully connected layers.
+    """A network for the columns at hand: pictures, clips and tokens go through a trunk each, numbers and categories
+    through a multilayer one, then all side by side into one layer (late fusion).
 
-    Numbers are standardized and softly clipped, a missing one is the mean with an indicator beside it; beside each
-    stand features of it that are made of waves (Gorishniy et al. 2022, see `penstock.models.networks.tabular`).
-    Categories are embedded; columns of vectors (TF-IDF, hashed or one-hot) go in as they are. It holds one window of
-    batches at a time, and learns on one core: sums over several would round differently on each number of them. A part
-    of the rows is held back; training ends when they are not predicted better for some epochs, and the best epoch's
-    weights are kept. The same data and seed give the same bytes.
+    *Pictures, clips and tokens.* The trunks are those of `penstock.models.networks.catalog`; pictures are standardized
+    by channel. They learn with all cores, and multiply in bfloat16 where the machine does that well; the same data,
+    seed, machine and number of cores give the same bytes. A training that is killed goes on at its last checkpoint,
+    with the very same steps.
+
+    *Numbers and categories.* Numbers are standardized and softly clipped, a missing one is the mean with an indicator
+    beside it; beside each stand features of it that are made of waves (Gorishniy et al. 2022, see
+    `penstock.models.networks.tabular`). Categories are embedded; columns of vectors (TF-IDF, hashed or one-hot) go in
+    as they are. By themselves they learn on one core: sums over several would round differently on each number.
+
+    A part of the rows is held back; training ends when they are not predicted better for some epochs, and the best
+    epoch's weights are kept.
 
     Args:
+        module: "auto" for a trunk by the kind and size of each column; a trunk's name, such as "resnet18" or "gru";
+            names by column or kind ("picture", "clip", "tokens"); or a ``torch.nn.Module`` of your own, which gets one
+            column as a tensor, several as a mapping by name (the matrix of numbers is "table"), and gives scores, shape
+            (rows, classes), or (rows, 1) for two classes and for numbers.
+        settings: of the trunk that is named; where several are, settings by the same names.
+        weights: a file of weights that the trunk begins with: a state dict, ``.pth`` or ``.safetensors``.
+        frozen: names or globs of layers whose weights stay as they are.
+        loss: "auto" ("cross_entropy", or "squared_error" of numbers), "focal", "absolute_error", "huber"; or a function
+            of your own of scores (rows, outputs) and labels (rows,), class codes or standardized values, that gives a
+            loss for each row.
         hidden: units of each hidden layer.
         activation: after each hidden layer: "relu", "leaky_relu", "elu", "gelu", "silu", "tanh" or "sigmoid".
         number_embedding: "periodic" for 32 waves beside each number (1,024 in all, none beyond 128 numbers), or "none".
         normalization: before each activation: "none", "layer" or "batch".
         dropout: the share (0 to below 1) of units set to 0 in training.
-        optimizer: "adamw", "adam", "sgd", "rmsprop" or "adagrad", as in torch.optim.
+        optimizer: "adamw", "adam", "sgd", "rmsprop" or "adagrad", as in torch.optim; or a function of your own of the
+            parameters that gives a ``torch.optim.Optimizer``.
         learning_rate: the largest rate.
         momentum: of sgd and rmsprop.
         nesterov: whether sgd looks ahead.
@@ -69,16 +104,25 @@ class Network(Model):
         warmup_steps: steps in which the rate rises at first.
         restart_epochs: epochs of a cycle of "warm_restarts".
         plateau_patience: epochs without a better loss before "plateau" cuts the rate.
-        epochs: the most passes over the rows.
+        epochs: the most passes over the rows; "auto" is 20, and where there are trunks as many as make 1,600 steps,
+            from 8 to 60.
         batch_rows: rows of a batch; "auto" is the power of two below rows / 128, from 32 to 256, and 1,024 beyond
             50,000 rows.
-        patience: epochs without a better loss on the rows held back after which training ends; None for never.
+        patience: epochs without a better loss on the rows held back after which training ends; "auto" is 5, and
+            where there are trunks a quarter of the epochs, 8 at least; None for never.
         averaging: how much of the mean of the weights is kept at each step (0 to below 1); 0 for no mean.
         validation_share: the share of the rows (0 to 1) held back, at most 50,000 rows.
         max_categories: the most categories of a column that get an embedding each; the rarest share one.
         max_tokens: the most tokens of a column of text that count (TF-IDF).
         class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
         max_rows: the most rows to train on, a sample by row key; None for all.
+        mixup: how strongly pairs of pictures are mixed in training, the parameter of a Beta distribution; 0 for not.
+        accumulate: batches whose gradients are added up before the weights move.
+        augment: "auto": pictures are moved by up to 4 pixels, and those in color mirrored, at random, where the
+            pipeline has no step of its own that augments; "none" for not.
+        precision: what trunks multiply in: "float32", "bfloat16", or "auto".
+        loading_threads: threads that gather and augment batches ahead of the training.
+        checkpoint_seconds: how often what a training needs to go on is written, besides at the end of each epoch.
 
     Raises:
         UsageError: an argument is out of its range.
@@ -88,12 +132,17 @@ class Network(Model):
         'adamw'
     """
 
+    module: str | Mapping[str, str] = "auto"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    frozen: tuple[str, ...] = ()
+    loss: str = "auto"
     hidden: tuple[int, ...] = (256, 128)
     activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"] = "silu"
     number_embedding: Literal["periodic", "none"] = "periodic"
     normalization: Literal["none", "layer", "batch"] = "none"
     dropout: float = 0.1
-    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adagrad"] = "adamw"
+    optimizer: str = "adamw"
     learning_rate: float = 2e-3
     momentum: float = 0.9
     nesterov: bool = False
@@ -106,27 +155,41 @@ class Network(Model):
     warmup_steps: int = 0
     restart_epochs: int = 5
     plateau_patience: int = 2
-    epochs: int = 20
+    epochs: int | Literal["auto"] = "auto"
     batch_rows: int | Literal["auto"] = "auto"
-    patience: int | None = 5
+    patience: int | Literal["auto"] | None = "auto"
     averaging: float = 0.99
     validation_share: float = 0.1
     max_categories: int = 10_000
     max_tokens: int = 2_000
     class_weight: ClassWeight = None
     max_rows: int | None = None
+    mixup: float = 0.0
+    accumulate: int = 1
+    augment: Literal["auto", "none"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    loading_threads: int = 1
+    checkpoint_seconds: float = 60.0
 
     name = NAME
+    _own: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "frozen", tuple(self.frozen))
+        object.__setattr__(self, "_own", {name: self._taken_out(name) for name in _OWN})
+        self._check_trunks()
         for units in self.hidden:
             whole_number("network: hidden", units, 1, 65_536)
-        one_of("network: activation", self.activation, _ACTIVATIONS)
+        one_of("network: activation", self.activation, ACTIVATIONS)
         one_of("network: number_embedding", self.number_embedding, ("periodic", "none"))
         one_of("network: normalization", self.normalization, ("none", "layer", "batch"))
-        one_of("network: optimizer", self.optimizer, _OPTIMIZERS)
-        one_of("network: schedule", self.schedule, _SCHEDULES)
+        for name, known in (("optimizer", OPTIMIZERS), ("loss", ("auto", *CLASS_LOSSES, *VALUE_LOSSES))):
+            if self._own[name] is None:
+                one_of(f"network: {name}", getattr(self, name), known)
+        one_of("network: schedule", self.schedule, SCHEDULES)
+        one_of("network: augment", self.augment, ("auto", "none"))
+        one_of("network: precision", self.precision, ("auto", "float32", "bfloat16"))
         for share in ("dropout", "momentum", "label_smoothing", "averaging"):
             real_number(f"network: {share}", getattr(self, share), 0, 0.9999)
         real_number("network: learning_rate", self.learning_rate, 0, above=True)
@@ -136,13 +199,17 @@ class Network(Model):
             if getattr(self, bound) is not None:
                 real_number(f"network: {bound}", getattr(self, bound), 0, above=True)
         real_number("network: validation_share", self.validation_share, 0, 0.9, above=True)
-        for count in ("epochs", "restart_epochs", "max_categories", "max_tokens"):
+        real_number("network: mixup", self.mixup, 0)
+        real_number("network: checkpoint_seconds", self.checkpoint_seconds, 0)
+        whole_number("network: loading_threads", self.loading_threads, 0, 64)
+        whole_number("network: epochs", self.epochs, 1, words=("auto",))
+        for count in ("restart_epochs", "max_categories", "max_tokens", "accumulate"):
             whole_number(f"network: {count}", getattr(self, count), 1)
         for count in ("warmup_steps", "plateau_patience"):
             whole_number(f"network: {count}", getattr(self, count), 0)
         self._refuse_what_does_nothing()
         whole_number("network: batch_rows", self.batch_rows, 1, words=("auto",))
-        whole_number("network: patience", self.patience, 1, words=(None,))
+        whole_number("network: patience", self.patience, 1, words=(None, "auto"))
         whole_number("network: max_rows", self.max_rows, 1, words=(None,))
         checked_class_weight(self.class_weight, "network: class_weight")
 
@@ -162,13 +229,93 @@ class Network(Model):
                 got=str(self.warmup_steps),
             )
 
+    def _taken_out(self, name: str) -> Any:
+        """What the user gave instead of a name; in its place stands what it is called, as in a pipeline file."""
+        given = getattr(self, name)
+        if isinstance(given, (str, Mapping)):
+            return None
+        if not callable(given):
+            raise UsageError(
+                "not a name, and nothing that can be called",
+                where=f"network: {name}",
+                expected="a name, names by column or a torch.nn.Module" if name == "module" else "a name or a function",
+                got=repr(given),
+            )
+        kind = given if hasattr(given, "__qualname__") else type(given)
+        object.__setattr__(self, name, f"{OWN_NAME}{kind.__module__}.{kind.__qualname__}")
+        return given
+
+    def _check_trunks(self) -> None:
+        if self._own["module"] is not None:
+            return
+        if isinstance(self.module, str) and self.module.startswith(OWN_NAME):
+            return  # from an artifact: it can be shown, and trains once the module is given
+        for name, settings in networks_named(self).values():
+            catalog.check(name, settings)
+        if self.settings and self.module == "auto":
+            raise UsageError(
+                "settings of no network", where="network: settings", expected="module names it", got=str(self.settings)
+            )
+
+    def _with(self, **changes: Any) -> Network:
+        """The same with other settings, the user's own module, loss and optimizer included."""
+        own = {name: each for name, each in self._own.items() if each is not None}
+        return replace(self, **{**own, **changes})
+
+    @property
+    def own_module(self) -> Any:
+        """The module of the user's, untouched; None where a name was given."""
+        return self._own["module"]
+
+    def another_module(self) -> Any:
+        """A copy of it, its weights as they were given."""
+        return copy.deepcopy(self._own["module"])
+
+    @property
+    def loss_function(self) -> Any:
+        """The loss's name, or the user's function."""
+        return self._own["loss"] or self.loss
+
+    @property
+    def optimizer_function(self) -> Any:
+        """The user's function that makes an optimizer; None where a name was given."""
+        return self._own["optimizer"]
+
+    def precision_of(self, schema: Schema) -> Any:
+        """What multiplications are made in: by itself float32 for tables, and for tokens, which it suits better."""
+        if not has_parts(schema):
+            return "float32"
+        pictures = any(field.shape is not None for field in schema)
+        return (best_precision() if pictures else "float32") if self.precision == "auto" else self.precision
+
+    def begin_from_weights(self, network: Any, listener: Listener, *, further: bool = False) -> None:
+        """Load the weights to begin with, but for a network that is taken further, and freeze what is to stay.
+
+        Raises:
+            UsageError: the file or a name does not fit the network.
+        """
+        if self.weights is None and not self.frozen:
+            return
+        from penstock.models.networks.pretrained import begin
+
+        for note in begin(network, None if further else self.weights, self.frozen):
+            listener.said(Note("network", note, "weights and frozen are set", "weights and frozen of the model"))
+
+    def keep_frozen(self, network: Any) -> None:
+        """Frozen layers stay in evaluation: their norms do not learn either."""
+        if self.frozen:
+            from penstock.models.networks.pretrained import rest
+
+            rest(network)
+
     def at_effort(self, effort: Effort) -> Network:
         """Fewer epochs of a smaller network for "quick", more of them for "best"."""
         if effort == "quick":
             hidden = tuple(min(units, 128) for units in self.hidden)
-            return replace(self, hidden=hidden, epochs=min(self.epochs, 6))
+            return self._with(hidden=hidden, epochs=6 if self.epochs == "auto" else min(self.epochs, 6))
         if effort == "best":
-            return replace(self, epochs=self.epochs * 2, patience=None if self.patience is None else self.patience * 2)
+            patience = 10 if self.patience == "auto" else self.patience and self.patience * 2
+            return self._with(epochs=40 if self.epochs == "auto" else self.epochs * 2, patience=patience)
         return self
 
     def steps(self, schema: Schema) -> Sequence[Step]:
@@ -177,7 +324,8 @@ class Network(Model):
         from penstock.steps.encode import Ordinal
         from penstock.steps.scale import Standardize
 
-        usable = schema.of_role(*NUMBERS, *WORDS, Role.category, Role.time)
+        trunks = schema.of_role(Role.picture, Role.clip, Role.tokens)
+        usable = (*schema.of_role(*NUMBERS, *WORDS, Role.category, Role.time), *trunks)
         if not usable:
             raise SchemaError(
                 "there is no feature that a network can learn from",
@@ -189,7 +337,8 @@ class Network(Model):
         truths = schema.of_role(Role.boolean)
         dates, parts = time_steps(schema, cyclic=True)
         categories = [name for name in schema.of_role(Role.category) if not pa.types.is_integer(schema[name].type)]
-        plain = (name for name in usable if schema[name].role not in (Role.category, Role.time, *WORDS))
+        apart = {Role.category, Role.time, *WORDS, Role.picture, Role.clip, Role.tokens}
+        plain = (name for name in usable if schema[name].role not in apart)
         numbers = (*plain, *parts)
         steps: list[Step] = [Select(usable), *dates]
         if truths:
@@ -198,10 +347,56 @@ class Network(Model):
             steps.append(Standardize(numbers))
         if categories:
             steps.append(Ordinal(tuple(categories), max_categories=self.max_categories))
+        steps += [*self._decoding(schema), *self._augmenting(schema)]
+        texts = schema.of_role(Role.text)
+        if texts and self._reads_tokens:
+            from penstock.steps.tokenize import Tokenize
+
+            return [*steps, Tokenize(texts), *word_steps(schema.without(texts), self.max_tokens)]
         return [*steps, *word_steps(schema, self.max_tokens)]
+
+    def _decoding(self, schema: Schema) -> list[Step]:
+        """Pictures and clips that are still encoded are decoded."""
+        steps: list[Step] = []
+        encoded = {role: [one.name for one in schema if one.role is role and one.shape is None] for role in _ENCODED}
+        if encoded[Role.picture]:
+            from penstock.steps.pictures_decode import DecodePicture
+
+            steps.append(DecodePicture(tuple(encoded[Role.picture])))
+        if encoded[Role.clip]:
+            from penstock.steps.clips import DecodeClip
+
+            steps.append(DecodeClip(tuple(encoded[Role.clip])))
+        return steps
+
+    def _augmenting(self, schema: Schema) -> list[Step]:
+        """Pictures are moved, and those in color mirrored, at random."""
+        pictures = schema.of_role(Role.picture)
+        if self.augment == "none" or not pictures:
+            return []
+        from penstock.steps.pictures_geometry import FlipPicture, RandomCrop
+
+        colored = tuple(name for name in pictures if schema[name].shape is None or sizes_of(schema[name])[0] == 3)
+        return [RandomCrop(pictures), *([FlipPicture(colored)] if colored else [])]
+
+    def without_augmentation(self) -> Network:
+        """The same, augmenting nothing."""
+        return self._with(augment="none")
+
+    @property
+    def _reads_tokens(self) -> bool:
+        """Whether texts are cut into tokens for a trunk, rather than counted (TF-IDF)."""
+        return any(catalog.kind_of(name) == "tokens" for name, _ in networks_named(self).values())
+
+    @property
+    def resumes(self) -> bool:
+        """It does."""
+        return True
 
     def memory_needed(self, rows: int, schema: Schema, target: Target) -> int:
         """torch itself, the weights with their gradients and the optimizer's state, windows of rows [bytes]."""
+        if has_parts(schema):
+            return self._memory_of_trunks(rows, schema, target)
         width = max((span.stop for span in spans_of(schema).values()), default=1)
         sizes = [(len(each.categories), embedding_size(len(each.categories) + 1)) for each in schema if each.categories]
         numbers = sum(each.width is None and each.categories is None for each in schema)
@@ -215,6 +410,46 @@ class Network(Model):
         torch = _LOADED_BYTES if "torch" in sys.modules else _TORCH_BYTES
         return torch + 32 * weights + window + max(self.rows_of_batch(rows), PREDICT_ROWS) * row + 60 * rows
 
+    def settled(self, rows: int, schema: Schema) -> Network:
+        """The same with numbers for "auto", for so many rows."""
+        trunks = has_parts(schema)
+        steps = -(-rows // self.rows_of_batch(rows, schema))
+        epochs = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, -(-_TRUNK_STEPS // steps))) if trunks else _TABLE_EPOCHS
+        patience = max(_FEWEST_EPOCHS, epochs // 4) if trunks else _TABLE_PATIENCE
+        return self._with(
+            epochs=epochs if self.epochs == "auto" else self.epochs,
+            patience=patience if self.patience == "auto" else self.patience,
+        )
+
+    def _size_of_trunks(self, schema: Schema) -> tuple[int, int]:
+        """Weights, and the numbers that all layers give for a row."""
+        own = self.own_module
+        if own is not None:
+            numbers = sum(math.prod(one.shape) for one in schema if one.shape is not None)
+            return sum(each.numel() for each in own.parameters()), _OWN_ACTIVATIONS * numbers
+        sizes = [
+            catalog.size_of(part["network"], part["kind"], part["sizes"], part["settings"])
+            for part in parts_of(self, schema)
+        ]
+        return sum(size.weights for size in sizes), sum(size.activations for size in sizes)
+
+    def threads_of(self, rows: int, schema: Schema, cores: int) -> int:
+        """Inner threads that a training with trunks computes with: one where a batch is so little work that threads
+        would wait for one another more than they would do."""
+        _, activations = self._size_of_trunks(schema)
+        return cores if self.rows_of_batch(rows, schema) * activations >= _WORTH_THREADS else 1
+
+    def _memory_of_trunks(self, rows: int, schema: Schema, target: Target) -> int:
+        """torch, weights four times over (gradients, two moments, the best), activations of a batch, batches ahead."""
+        weights, activations = self._size_of_trunks(schema)
+        raw = 0
+        for one in schema:
+            if one.shape is not None:
+                raw += one.type.value_type.bit_width // 8 * math.prod(one.shape)
+        batch = max(self.rows_of_batch(rows, schema), rows_together(schema))
+        torch = _LOADED_BYTES if "torch" in sys.modules else _TORCH_BYTES
+        return torch + 24 * weights + batch * (8 * activations + (2 + self.loading_threads) * raw) + 60 * rows
+
     def frequencies_of(self, numbers: int) -> int:
         """Waves in the embedding of a number, where there are so many numbers; 0 for no embeddings."""
         if self.number_embedding == "none" or numbers == 0:
@@ -222,10 +457,13 @@ class Network(Model):
         each = min(_FREQUENCIES, _MOST_WAVES // numbers)
         return each if each >= _FEWEST else 0
 
-    def rows_of_batch(self, rows: int) -> int:
-        """Rows of a batch, where there are so many in all."""
+    def rows_of_batch(self, rows: int, schema: Schema | None = None) -> int:
+        """Rows of a batch, where there are so many in all; of large pictures and clips fewer."""
         if self.batch_rows != "auto":
             return self.batch_rows
+        if schema is not None and has_parts(schema):
+            most = max(16, min(_MOST_TRUNK_ROWS, rows_together(schema)))
+            return min(most, 1 << int(math.log2(max(32, rows / _TRUNK_BATCHES))))
         if rows > _MANY:
             return 1024
         fit = 32
@@ -245,6 +483,7 @@ class Network(Model):
         with torch_at_hand():
             from penstock.models.network_training import Training
 
+        self._refuse_no_module()
         if self.label_smoothing and data.target.task == "regression":
             raise UsageError(
                 "numbers have no labels to smooth", where="network: label_smoothing", got=str(self.label_smoothing)
@@ -253,12 +492,13 @@ class Network(Model):
         counts = class_counts(labels, data.target)
         class_weights = weights_of_classes(self.class_weight, data.target, counts)
         refuse_beyond_memory(self, data)
-        training = Training(self, data, labels, class_weights)
+        model = self.settled(data.rows, data.schema)
+        training = Training(model, data, labels, class_weights)
         data.listener.said(
             Note(
                 "network",
                 f"{training.parameters:,} weights; {training.held:,} of {data.rows:,} rows held back to keep the best",
-                f"at most {self.epochs} epochs of batches of {training.batch_rows:,} rows, {self.optimizer}",
+                f"at most {model.epochs} epochs of batches of {training.batch_rows:,} rows, {self.optimizer}",
                 "hidden, epochs and validation_share of the model",
             )
         )
@@ -268,11 +508,22 @@ class Network(Model):
             data.target,
             data.schema,
             summary,
-            training.architecture.to_json(),
+            training.architecture,
             weights,
             training.center,
             training.scale,
+            self.another_module(),
         )
+
+    def _refuse_no_module(self) -> None:
+        if isinstance(self.module, str) and self.module.startswith(OWN_NAME) and self.own_module is None:
+            raise UsageError(
+                "the network is a module of one's own, and it is not here",
+                where="network: module",
+                expected="the torch.nn.Module itself, from Python",
+                got=self.module,
+                remedy="penstock.Network(MODULE, ...)",
+            )
 
     @property
     def goes_on(self) -> bool:
@@ -302,8 +553,9 @@ class Network(Model):
         counts = class_counts(labels, data.target)
         class_weights = weights_of_classes(self.class_weight, data.target, counts)
         refuse_beyond_memory(self, data)
-        gentle = replace(
-            self, learning_rate=self.learning_rate * _GENTLE, epochs=max(1, round(self.epochs * _FEWER_EPOCHS))
+        model = self.settled(data.rows, data.schema)
+        gentle = model._with(
+            learning_rate=self.learning_rate * _GENTLE, epochs=max(1, round(int(model.epochs) * _FEWER_EPOCHS))
         )
         training = Training(gentle, data, labels, class_weights, start=before)
         weights, summary = training.run()
@@ -327,4 +579,5 @@ class Network(Model):
             weights,
             training.center,
             training.scale,
+            before.own,
         )

@@ -5,33 +5,33 @@ A model. torch is loaded when a network is opened.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from penstock.batch import Batch
+from penstock.batch import Batch, RowKeys
 from penstock.durable import write_atomically
-from penstock.errors import MissingExtra, SchemaError
-from penstock.model import FittedModel, Target, spans_of
+from penstock.errors import MissingExtra, UsageError
+from penstock.model import FEATURE, FittedModel, Target, spans_of
 from penstock.models.folder import Described, damaged, read_description, write_description
-from penstock.models.prediction import class_batch, feature_columns, sigmoid, softmax, two_classes, value_batch
-from penstock.schema import Schema
-from penstock.vectors import as_matrix
-
-if TYPE_CHECKING:
-    from penstock.models.networks.tabular import TabularNetwork
+from penstock.models.network_inputs import Inputs, rows_together
+from penstock.models.network_machine import best_precision, computing, device, laid_out, one_thread
+from penstock.models.prediction import class_batch, sigmoid, softmax, two_classes, value_batch
+from penstock.schema import Field, Role, Schema
 
 NAME = "network"
-PREDICT_ROWS = 1024
-"""Rows of a batch that is predicted, the last one padded: a row's bits never depend on how many come with it."""
 _WEIGHTS = "weights.safetensors"
 _GRADIENT_STEPS = 32
+PREDICT_AT_ONCE = 4096
+"""Rows whose features are written out at once."""
 
 
 @contextmanager
@@ -61,6 +61,7 @@ class FittedNetwork(FittedModel):
         weights: by name, in safetensors' format.
         center: what a regression adds to the scores.
         scale: what it multiplies them by before.
+        own: where the network is a module of the user's: that module, its weights of no account.
     """
 
     name: str
@@ -71,19 +72,62 @@ class FittedNetwork(FittedModel):
     weights: bytes
     center: float = 0.0
     scale: float = 1.0
+    own: Any = None
+
+    @property
+    def takes_module(self) -> bool:
+        """Whether its network is a module of the user's."""
+        return self.architecture.get("kind") == "own"
+
+    def with_module(self, module: Any) -> FittedNetwork:
+        """The same, computed by this module, with the weights that were learned.
+
+        Raises:
+            UsageError: its weights have other names or shapes.
+        """
+        found = replace(self, own=module)
+        try:
+            _ = found.module
+        except RuntimeError as error:
+            raise UsageError(
+                "the module is not the one that was trained",
+                where="penstock.load: module",
+                expected=str(self.architecture["module"]),
+                got=str(error),
+                remedy="make it as it was made for the training",
+            ) from error
+        return found
+
+    @property
+    def is_table(self) -> bool:
+        """Whether all its features stand in the matrix."""
+        return str(self.architecture.get("kind", "tabular")) == "tabular"
 
     @cached_property
-    def module(self) -> TabularNetwork:
-        """The network, made of its architecture and its weights: what predicts is what is saved."""
+    def module(self) -> Any:
+        """The network, made of its architecture and its weights: what predicts is what is saved.
+
+        Raises:
+            UsageError: it is a module of the user's, and was not given.
+        """
         with torch_at_hand():
             import safetensors.torch
             import torch
 
-            from penstock.models.networks.tabular import TabularArchitecture, TabularNetwork
+            from penstock.models.networks.building import build
         with torch.random.fork_rng(devices=[]):  # first weights are drawn, and at once replaced
-            module = TabularNetwork(TabularArchitecture.from_json(self.architecture))
+            module = build(self.architecture, copy.deepcopy(self.own))
         module.load_state_dict(safetensors.torch.load(self.weights))
+        if not self.is_table:
+            module = laid_out(module, self._precision)
         return module.eval()
+
+    @property
+    def _precision(self) -> Any:
+        """What it was trained in, where this machine does that well too."""
+        if self.is_table or self.summary.get("precision") == "float32":
+            return "float32"
+        return best_precision()
 
     def predict(self, batch: Batch, *, threads: int = 1) -> Batch:
         """The rows' predictions, `PREDICT_ROWS` at a time.
@@ -98,15 +142,66 @@ class FittedNetwork(FittedModel):
 
     def scores(self, batch: Batch) -> npt.NDArray[np.float64]:
         """Raw scores, shape (rows, outputs)."""
+        from penstock.models.networks.building import scores_of
+
+        return self._computed(batch, scores_of, int(self.architecture["outputs"]))
+
+    def hidden(self, batch: Batch, *, threads: int = 1) -> Batch:
+        """What the last hidden layer gives, a column for each of its units: features for another model.
+
+        Raises:
+            SchemaError: the batch lacks a feature.
+            UsageError: the network has no hidden layer that can be told.
+        """
+        from penstock.models.networks.building import features_of
+
+        try:
+            found = self._computed(batch, features_of, None)
+        except LookupError as error:
+            raise UsageError(str(error), where="--output features") from error
+        return batch.with_columns(
+            pa.RecordBatch.from_arrays(
+                [pa.array(column.astype(np.float32)) for column in found.T],
+                names=[field.name for field in self.hidden_fields],
+            )
+        )
+
+    @cached_property
+    def hidden_fields(self) -> tuple[Field, ...]:
+        """A number for each unit of the last hidden layer."""
+        return tuple(Field(f"{FEATURE}{place}", pa.float32(), Role.number) for place in range(self.units))
+
+    @cached_property
+    def units(self) -> int:
+        """How many units the last hidden layer has."""
+        arrays = [pa.nulls(0, field.type) for field in self.features]
+        columns = pa.RecordBatch.from_arrays(arrays, names=list(self.features.names))
+        one = Inputs.of_batch(Batch(columns, RowKeys.span("", 0, 0)), self.features).filled_up(1)
+        from penstock.models.networks.building import features_of
+
+        return int(self._run(one, features_of).shape[1])
+
+    def _computed(self, batch: Batch, what: Any, width: int | None) -> npt.NDArray[np.float64]:
+        """What of each row, `rows_together` at a time, the last ones filled up; rows whose padding is the same."""
+        most = rows_together(self.features)
+        found = None if width is None else np.empty((len(batch), width))
+        for start in range(0, len(batch), PREDICT_AT_ONCE):
+            rows = min(PREDICT_AT_ONCE, len(batch) - start)
+            inputs = Inputs.of_batch(batch.slice(start, rows), self.features)
+            for places in inputs.alike(most):
+                values = self._run(inputs.take(places).filled_up(most), what)[: len(places)]
+                if found is None:
+                    found = np.empty((len(batch), values.shape[1]))
+                found[start + places] = values
+        return np.empty((0, self.units)) if found is None else found
+
+    def _run(self, inputs: Inputs, what: Any) -> npt.NDArray[np.float64]:
         module = self.module  # made here: tensors made in inference mode have no gradients later
         import torch
 
-        found = np.empty((len(batch), int(self.architecture["outputs"])))
-        with one_thread(), torch.inference_mode():
-            for start, part, rows in self._parts(batch):
-                scores = module(torch.from_numpy(part))
-                found[start : start + rows] = scores[:rows].double().numpy()
-        return found
+        where = "cpu" if self.is_table else device()
+        with one_thread(), torch.inference_mode(), computing(self._precision, where):
+            return np.asarray(what(module, inputs.to_torch(where)).double().cpu().numpy())
 
     def from_scores(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Probabilities, shape (rows, classes), or values, shape (rows,), from scores of shape (rows, outputs)."""
@@ -114,12 +209,15 @@ class FittedNetwork(FittedModel):
             return np.asarray(scores[:, 0] * self.scale + self.center)
         return two_classes(sigmoid(scores[:, 0])) if self.target.task == "binary" else softmax(scores)
 
-    def contributions(self, batch: Batch, *, threads: int = 1) -> npt.NDArray[np.float64]:
-        """Integrated gradients (Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017).
+    def contributions(self, batch: Batch, *, threads: int = 1) -> npt.NDArray[np.float64] | None:
+        """Of a table's network; None where there are trunks.
 
+        Integrated gradients (Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017).
         The path leads from the mean row (numbers at their mean, categories unknown) to the row, in 32 steps. What the
         steps leave of the difference is in the base, so that everything adds up to the raw score.
         """
+        if not self.is_table:
+            return None
         import torch
 
         spans = spans_of(self.features)
@@ -163,34 +261,11 @@ class FittedNetwork(FittedModel):
         return mean
 
     def _parts(self, batch: Batch) -> Iterator[tuple[int, npt.NDArray[np.float32], int]]:
-        """Matrices of `PREDICT_ROWS` rows, the last one filled up: (first row, matrix, how many rows count).
-
-        Vectors are written out here, so that never more than these rows of them are.
-        """
-        for start in range(0, len(batch), PREDICT_ROWS):
-            rows = min(PREDICT_ROWS, len(batch) - start)
-            yield start, padded(self._matrix(batch.slice(start, rows))), rows
-
-    def _matrix(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Float32 of shape (rows, width): NaN for null, infinity for what is beyond float32."""
-        missing = [name for name in self.features.names if name not in batch.columns.schema.names]
-        if missing:
-            raise SchemaError(
-                "the batch lacks features that the model was trained on",
-                expected=", ".join(map(repr, self.features.names)),
-                got=f"no {', '.join(map(repr, missing))}",
-                remedy="give the batch the same columns, through the same steps, as in training",
-            )
-        spans = spans_of(self.features)
-        out = np.empty((len(batch), max(span.stop for span in spans.values())), np.float32)
-        scalars = self.features.select([field.name for field in self.features if field.width is None])
-        with np.errstate(over="ignore"):
-            for field, values in zip(scalars, feature_columns(batch.columns, scalars), strict=True):
-                out[:, spans[field.name].start] = values
-        for field in self.features:
-            if field.width is not None:
-                out[:, spans[field.name]] = as_matrix(batch.column(field.name), field.width).toarray()
-        return out
+        """Matrices of as many rows, the last one filled up: (first row, matrix, how many rows count)."""
+        most = rows_together(self.features)
+        for start in range(0, len(batch), most):
+            rows = min(most, len(batch) - start)
+            yield start, Inputs.of_batch(batch.slice(start, rows), self.features).filled_up(most).matrix, rows
 
     def save(self, folder: Path) -> None:
         """Write ``model.json`` and the weights as safetensors.
@@ -231,30 +306,10 @@ class FittedNetwork(FittedModel):
         with torch_at_hand():
             import safetensors
         try:
-            module = fitted.module
+            module = fitted.module if fitted.architecture.get("kind") != "own" else None
         except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise damaged(path, str(error), "weights that fit the architecture in model.json") from error
-        width = max(span.stop for span in spans_of(described.features).values())
-        if module.architecture.width != width:
+        width = max((span.stop for span in spans_of(described.features).values()), default=0)
+        if fitted.is_table and module is not None and module.architecture.width != width:
             raise damaged(path, f"a network of {module.architecture.width} columns", f"one of {width}")
         return fitted
-
-
-def padded(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The rows, and rows of zeros up to `PREDICT_ROWS`."""
-    if len(matrix) == PREDICT_ROWS:
-        return matrix
-    return np.concatenate([matrix, np.zeros((PREDICT_ROWS - len(matrix), matrix.shape[1]), np.float32)])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One inner thread of torch for the calling thread: blocks are predicted side by side."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -8,7 +8,7 @@ from the gradient (Loshchilov and Hutter, "Decoupled weight decay regularization
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,17 +24,24 @@ _RISE = 0.3
 def optimizer_of(model: Network, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer that the definition names, with its settings."""
     rate, decay = model.learning_rate, model.l2
-    if model.optimizer == "sgd":
+    parameters = list(parameters)
+    if model.optimizer_function is not None:
+        own: torch.optim.Optimizer = model.optimizer_function(parameters)
+        for group in own.param_groups:
+            group["lr"] = rate
+        return own
+    name = model.optimizer
+    if name == "sgd":
         nesterov = model.nesterov and model.momentum > 0
         return torch.optim.SGD(parameters, rate, momentum=model.momentum, nesterov=nesterov, weight_decay=decay)
-    if model.optimizer == "rmsprop":
+    if name == "rmsprop":
         return torch.optim.RMSprop(parameters, rate, momentum=model.momentum, weight_decay=decay)
     kinds: dict[str, Any] = {
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
         "adagrad": torch.optim.Adagrad,
     }
-    made: torch.optim.Optimizer = kinds[model.optimizer](parameters, lr=rate, weight_decay=decay)
+    made: torch.optim.Optimizer = kinds[name](parameters, lr=rate, weight_decay=decay)
     return made
 
 
@@ -54,9 +61,13 @@ class Schedule:
     def __init__(self, model: Network, steps_per_epoch: int) -> None:
         self._model = model
         self._per_epoch = max(1, steps_per_epoch)
-        self._total = max(1, model.epochs * self._per_epoch)
-        self._cuts = 0
-        self._waited = 0
+        self._total = max(1, int(model.epochs) * self._per_epoch)
+        self.cuts = 0
+        self.waited = 0
+
+    def go_on(self, cuts: int, waited: int) -> None:
+        """Stand where an earlier one stood."""
+        self.cuts, self.waited = cuts, waited
 
     def factor(self, step: int) -> float:
         """At a step, from 0."""
@@ -71,13 +82,13 @@ class Schedule:
         if name == "warm_restarts":
             cycle = self._model.restart_epochs * self._per_epoch
             return warm * _cosine(step % cycle / cycle)
-        return float(warm * 0.3**self._cuts)
+        return float(warm * 0.3**self.cuts)
 
     def after_epoch(self, better: bool) -> None:
         """Tell whether an epoch brought a better loss."""
-        self._waited = 0 if better else self._waited + 1
-        if self._model.schedule == "plateau" and self._waited > self._model.plateau_patience:
-            self._cuts, self._waited = self._cuts + 1, 0
+        self.waited = 0 if better else self.waited + 1
+        if self._model.schedule == "plateau" and self.waited > self._model.plateau_patience:
+            self.cuts, self.waited = self.cuts + 1, 0
 
 
 def _cosine(part: float) -> float:
@@ -98,13 +109,17 @@ class Average:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self._decay = decay
-        self._count = 0
+        self.count = 0
         self.state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    def go_on(self, state: Mapping[str, torch.Tensor], count: int) -> None:
+        """Stand where an earlier one stood."""
+        self.state, self.count = dict(state), count
 
     def update(self, module: nn.Module) -> None:
         """Take in the weights after a step."""
-        decay = min(self._decay, (1 + self._count) / (10 + self._count))
-        self._count += 1
+        decay = min(self._decay, (1 + self.count) / (10 + self.count))
+        self.count += 1
         for name, value in module.state_dict().items():
             if value.dtype.is_floating_point:
                 self.state[name].lerp_(value.detach(), 1 - decay)

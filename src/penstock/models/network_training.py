@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
-from torch.nn import functional
+from torch import nn
 
+from penstock.durable import write_atomically
 from penstock.engine import spanned, tracer_of
 from penstock.errors import DataError
-from penstock.model import TrainingBatch, TrainingData, spans_of
+from penstock.model import TrainingBatch, TrainingData
+from penstock.models import network_checkpoint
 from penstock.models.limits import Progress
-from penstock.models.network_fitted import PREDICT_ROWS, FittedNetwork, one_thread
+from penstock.models.network_checkpoint import Position
+from penstock.models.network_inputs import Inputs, rows_together
+from penstock.models.network_losses import loss_named
+from penstock.models.network_machine import computing, device, inner_threads, laid_out
 from penstock.models.network_optimizing import Average, Schedule, optimizer_of
-from penstock.models.networks.sizes import embedding_size
-from penstock.models.networks.tabular import (
-    TabularArchitecture,
-    TabularNetwork,
-    weights_of,
-)
+from penstock.models.network_parts import architecture_of
+from penstock.models.networks.building import build, features_of, scores_of
+from penstock.models.networks.combined import Scaled
+from penstock.models.networks.tabular import TabularNetwork, weights_of
 from penstock.models.splits import validation_mask
 
 if TYPE_CHECKING:
     from penstock.models.network import Network
+    from penstock.models.network_fitted import FittedNetwork
 
 _MOST_VALIDATION_ROWS = 50_000
+_SCALED_BYTES = 2**28
+"""How much of the pictures is looked at for their mean and deviation [bytes]."""
+_EXPLODED = 1e4
 
 
 class Training:
     """One training.
 
     Attributes:
-        architecture: the layers.
+        architecture: the layers, as JSON values.
         held: rows held back.
         batch_rows: rows of a batch.
         center: mean of a regression's target.
@@ -64,65 +74,60 @@ class Training:
         self._kept = ~self._held_out
         self.held = int(np.count_nonzero(self._held_out))
         self._refuse_lopsided(labels)
-        self.batch_rows = model.rows_of_batch(data.rows)
+        self.batch_rows = model.rows_of_batch(data.rows, data.schema)
         kept = labels[self._kept]
         regression = self._task == "regression"
         self.center, self.scale = (float(np.mean(kept)), float(np.std(kept)) or 1.0) if regression else (0.0, 1.0)
         weights = data.weights()
         self._mean_weight = 1.0 if weights is None else float(np.mean(weights))
-        self.architecture = self._architecture() if start is None else TabularArchitecture.from_json(start.architecture)
+        self._loss = loss_named(model.loss_function, self._task, model.label_smoothing)
+        self._plain_loss = loss_named(model.loss_function, self._task, 0.0)
+        self.architecture = architecture_of(model, data) if start is None else dict(start.architecture)
+        self._is_table = self.architecture.get("kind", "tabular") == "tabular"
+        self._device = "cpu" if self._is_table else device()
+        self._precision = model.precision_of(data.schema)
         with self._seeded():
-            self._network = TabularNetwork(self.architecture)
+            self._network = build(self.architecture, model.another_module())
         if start is not None:
             self.center, self.scale = start.center, start.scale
             self._network.load_state_dict(safetensors.torch.load(start.weights))
+            model.begin_from_weights(self._network, data.listener, further=True)
+        else:
+            if not self._is_table:
+                self._measure_pictures()
+            model.begin_from_weights(self._network, data.listener)
+        if not self._is_table:
+            self._network = laid_out(self._network, self._precision)
         self.parameters = sum(value.numel() for value in self._network.parameters())
-
-    def _architecture(self) -> TabularArchitecture:
-        schema, spans = self._data.schema, spans_of(self._data.schema)
-        single = [field for field in schema if field.width is None]
-        numbers = [field for field in single if field.categories is None]
-        table = self._data.table([field.name for field in numbers])
-        missing = [field for field in numbers if table.column(field.name).null_count]
-        return TabularArchitecture(
-            width=max(span.stop for span in spans.values()),
-            numbers=tuple(spans[field.name].start for field in numbers),
-            missing=tuple(spans[field.name].start for field in missing),
-            categories=tuple(
-                (spans[field.name].start, len(field.categories), embedding_size(len(field.categories) + 1))
-                for field in single
-                if field.categories is not None
-            ),
-            vectors=tuple(
-                (spans[field.name].start, spans[field.name].stop) for field in schema if field.width is not None
-            ),
-            hidden=self._model.hidden,
-            activation=self._model.activation,
-            normalization=self._model.normalization,
-            dropout=self._model.dropout,
-            outputs=len(self._data.target.classes) if self._task == "multiclass" else 1,
-            frequencies=self._model.frequencies_of(len(numbers)),
-        )
 
     def run(self) -> tuple[bytes, dict[str, Any]]:
         """The best epoch's weights, in safetensors' format, and what is to be said of the training."""
-        with one_thread(), self._seeded():
-            best, history, best_epoch = self._learn()
-        if self._start is None:
+        kept = self._found()
+        data = self._data
+        threads = 1 if self._is_table else self._model.threads_of(data.rows, data.schema, data.resources.cores)
+        threads = threads if kept is None else kept.position.threads
+        with inner_threads(threads), self._seeded():
+            best, position = self._learn(kept, threads)
+        if self._start is None and self._is_table:
             self._settle_unseen(best)
         figure = "rmse" if self._task == "regression" else "log_loss"
+        history = position.history
+        told = next(one for one in history if one["step"] == position.best_epoch)
         summary: dict[str, Any] = {
             "rows": self._data.rows,
             "weights": self.parameters,
             "batch_rows": self.batch_rows,
             "epochs": history[-1]["step"],
-            "best_epoch": best_epoch,
+            "best_epoch": position.best_epoch,
             "held_out_rows": self.held,
             "metric": figure,
-            "held_out": {figure: next(one["validation"] for one in history if one["step"] == best_epoch)},
+            "held_out": {figure: told["validation"]},
             "history": history,
         }
-        return safetensors.torch.save({name: value.contiguous() for name, value in best.items()}), summary
+        if not self._is_table:
+            summary |= {"precision": self._precision, "threads": threads, "device": self._device}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in best.items()}
+        return safetensors.torch.save(tensors), summary
 
     def _settle_unseen(self, best: dict[str, torch.Tensor]) -> None:
         """An unknown category is the mean of the known ones by their rows, where no row taught what it is."""
@@ -135,6 +140,30 @@ class Training:
                 shares = torch.from_numpy(counts[1:] / counts.sum()).to(table.dtype)
                 table[0] = (table[1 : len(counts)] * shares[:, None]).sum(dim=0)
 
+    def _measure_pictures(self) -> None:
+        """Mean and deviation of each channel of what is stored as whole numbers, over (a part of) the rows kept."""
+        size = sum(int(np.prod(field.shape)) for field in self._data.schema if field.shape)
+        stride = max(1, math.ceil(np.count_nonzero(self._kept) * size / _SCALED_BYTES))
+        some = np.zeros(self._data.rows, bool)
+        some[np.flatnonzero(self._kept)[::stride]] = True
+        wanted = {part["column"]: part for part in self.architecture["parts"] if part["scaled"]}
+        sums = {name: np.zeros((3, part["sizes"][-3])) for name, part in wanted.items()}
+        for batch in self._data.in_order(rows_together(self._data.schema), keep=some) if wanted else ():
+            for name, found in sums.items():
+                flat = batch.tensors[name].reshape(-1, batch.tensors[name].shape[-1])
+                values = flat.astype(np.int64)
+                found += [np.full(values.shape[1], len(values)), values.sum(axis=0), (values * values).sum(axis=0)]
+        for place, part in enumerate(self.architecture["parts"]):
+            if not part["scaled"]:
+                continue
+            count, total, squares = sums[part["column"]]
+            mean = total / count
+            deviation = np.sqrt(np.maximum(squares / count - mean * mean, 0.0))
+            scaled = self._network.scaled[place if isinstance(self._network.scaled, nn.ModuleList) else str(place)]  # type: ignore[index]
+            assert isinstance(scaled, Scaled)
+            scaled.mean.copy_(torch.from_numpy(mean))
+            scaled.deviation.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1.0)))
+
     @contextmanager
     def _seeded(self) -> Iterator[None]:
         """Within it torch's random state is a function of the seed; after it, what it was before."""
@@ -142,120 +171,252 @@ class Training:
             torch.manual_seed(self._data.seed & (2**63 - 1))
             yield
 
-    def _learn(self) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]], int]:
-        model, network = self._model, self._network
+    # ------------------------------------------------------------------ going on after a kill
+
+    @property
+    def _identity(self) -> str:
+        """What tells this training from others: a checkpoint of another is none."""
+        model = {item.name: str(getattr(self._model, item.name)) for item in fields(self._model)}
+        told = [model, self.architecture, self._data.rows, self._data.seed, self._data.target.to_json()]
+        digest = hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=16)
+        digest.update(self._data.hashes().tobytes())
+        return digest.hexdigest()
+
+    def _found(self) -> network_checkpoint.Kept | None:
+        folder = self._data.checkpoints
+        return None if folder is None else network_checkpoint.load(folder, self._identity)
+
+    # ------------------------------------------------------------------ the epochs
+
+    def _learn(self, kept: network_checkpoint.Kept | None, threads: int) -> tuple[dict[str, torch.Tensor], Position]:
+        model = self._model
         rows = int(np.count_nonzero(self._kept))
-        optimizer = optimizer_of(model, network.parameters())
-        schedule = Schedule(model, -(-rows // self.batch_rows))
-        average = Average(network, model.averaging) if model.averaging else None
-        progress = Progress(self._data.listener)
-        history: list[dict[str, Any]] = []
-        tracer = tracer_of(self._data.listener)
-        best: dict[str, torch.Tensor] = {}
-        best_loss, best_epoch, step = math.inf, 0, 0
-        if self._start is not None:  # what was learned so far is judged too, and kept where nothing is better
-            best = {name: value.clone() for name, value in network.state_dict().items()}
-            best_loss = self._judged(best)
-            history.append({"step": 0, "train": None, "validation": self._told(best_loss)})
-        for epoch in range(model.epochs):
-            with spanned(self._data.listener, f"network, epoch {epoch + 1}", "epoch"):
-                step, loss = self._epoch(epoch, step, optimizer, schedule, average)
-            progress.to(rows * (epoch + 1))
-            state = average.state if average is not None else network.state_dict()
-            judged = self._judged(state)
-            if tracer is not None:
-                tracer.count("network, by epoch", time.monotonic(), loss=loss, validation_loss=judged)
-            history.append({"step": epoch + 1, "train": self._told(loss), "validation": self._told(judged)})
-            if judged < best_loss:
-                best, best_loss, best_epoch = {name: value.clone() for name, value in state.items()}, judged, epoch + 1
-            schedule.after_epoch(best_epoch == epoch + 1)
-            if model.patience is not None and epoch + 1 - best_epoch >= model.patience:
-                break
+        trainable = [value for value in self._network.parameters() if value.requires_grad]
+        optimizer = optimizer_of(model, trainable)
+        steps = -(-rows // self.batch_rows)
+        schedule = Schedule(model, -(-steps // model.accumulate))
+        average = Average(self._network, model.averaging) if model.averaging else None
+        going = _Going(Position(threads=threads), optimizer, schedule, average, {}, time.monotonic())
+        progress = Progress(self._data.listener, rows * int(model.epochs))
+        if kept is not None:
+            self._go_on(kept, going)
+        elif self._start is not None:  # what was learned so far is judged too, and kept where nothing is better
+            going.best = {name: value.clone() for name, value in self._network.state_dict().items()}
+            going.position.best_loss, figures = self._judged(going.best)
+            going.position.history.append({"step": 0, "train": None, **figures})
+        position = going.position
+        while position.epoch < int(model.epochs) and not self._is_enough(position):
+            with spanned(self._data.listener, f"network, epoch {position.epoch + 1}", "epoch"):
+                self._epoch(going, rows, progress)
+            self._close_epoch(going, progress)
+            self._keep(going)
         progress.finish()
-        return best, history, best_epoch
+        return going.best, position
+
+    def _is_enough(self, position: Position) -> bool:
+        patience = self._model.patience
+        return patience is not None and position.epoch - position.best_epoch >= int(patience)
+
+    def _close_epoch(self, going: _Going, progress: Progress) -> None:
+        """Judge, note, and be ready for the next."""
+        position, average = going.position, going.average
+        loss = position.total / position.counted if position.counted else math.inf
+        state = average.state if average is not None else self._network.state_dict()
+        judged, figures = self._judged(state)
+        tracer = tracer_of(self._data.listener)
+        if tracer is not None:
+            tracer.count("network, by epoch", time.monotonic(), loss=loss, validation_loss=judged)
+        told = {"step": position.epoch + 1, "train": self._told(loss), **figures}
+        if not self._is_table:
+            told["gradient_norm"] = position.norms / max(1, position.batch)
+        position.history.append(told)
+        if judged < position.best_loss:
+            going.best = {name: value.clone() for name, value in state.items()}
+            position.best_loss, position.best_epoch = judged, position.epoch + 1
+        going.schedule.after_epoch(position.best_epoch == position.epoch + 1)
+        self._write_history(position)
+        position.epoch += 1
+        position.batch, position.total, position.counted, position.norms = 0, 0.0, 0.0, 0.0
+        progress.values = {name: value for name, value in told.items() if name != "step" and value is not None}
+
+    def _write_history(self, position: Position) -> None:
+        if self._data.history is not None:
+            text = "".join(json.dumps(one) + "\n" for one in position.history)
+            write_atomically(self._data.history, text.encode())
+
+    def _go_on(self, kept: network_checkpoint.Kept, going: _Going) -> None:
+        going.position = kept.position
+        self._network.load_state_dict(dict(kept.tensors["network"]))
+        going.optimizer.load_state_dict(dict(kept.optimizer))
+        going.schedule.go_on(kept.position.cuts, kept.position.waited)
+        if going.average is not None:
+            going.average.go_on(kept.tensors["average"], kept.position.averaged)
+        going.best = dict(kept.tensors.get("best", {}))
+        kept.restore_random()
+
+    def _keep(self, going: _Going) -> None:
+        folder = self._data.checkpoints
+        if folder is None:
+            return
+        position = going.position
+        position.cuts, position.waited = going.schedule.cuts, going.schedule.waited
+        tensors: dict[str, Mapping[str, torch.Tensor]] = {"network": self._network.state_dict(), "best": going.best}
+        if going.average is not None:
+            tensors["average"] = going.average.state
+            position.averaged = going.average.count
+        network_checkpoint.save(folder, self._identity, position, tensors, going.optimizer)
+        going.kept_at = time.monotonic()
 
     def _told(self, loss: float) -> float:
         """A mean loss as the summary tells it: log loss, or the root of the squared error in the target's unit."""
         return math.sqrt(loss) * self.scale if self._task == "regression" else loss
 
-    def _epoch(
-        self,
-        epoch: int,
-        step: int,
-        optimizer: torch.optim.Optimizer,
-        schedule: Schedule,
-        average: Average | None,
-    ) -> tuple[int, float]:
-        model, network = self._model, self._network.train()
-        tracer = tracer_of(self._data.listener)
-        penalized = weights_of([network.layers]) if model.l1 else []
-        total, counted = 0.0, 0.0
-        for batch in self._data.epoch(epoch, self.batch_rows, keep=self._kept):
-            if model.normalization == "batch" and len(batch) == 1:
+    def _epoch(self, going: _Going, rows: int, progress: Progress) -> None:
+        model, network, position = self._model, self._network.train(), going.position
+        model.keep_frozen(network)
+        penalized = weights_of([network.layers if isinstance(network, TabularNetwork) else network]) if model.l1 else []
+        norm_free = model.normalization == "batch" and self._is_table
+        batches = self._data.epoch(
+            position.epoch,
+            self.batch_rows,
+            start=position.batch,
+            keep=self._kept,
+            threads=0 if self._is_table else model.loading_threads,
+        )
+        last = -(-rows // self.batch_rows) - 1
+        for batch in batches:
+            place = position.batch
+            if len(batch) == 1 and (norm_free or not self._is_table):
+                position.batch += 1
                 continue  # one row has no variance
-            for group in optimizer.param_groups:
-                group["lr"] = model.learning_rate * schedule.factor(step)
-            optimizer.zero_grad()
-            losses, weights = self._losses(network, batch, model.label_smoothing)
-            weight = weights.sum()
-            loss = (losses * weights).sum() / weight
-            told = float(loss.detach())
-            if not math.isfinite(told):
-                raise self._diverged(epoch, step, batch)
-            for matrix in penalized:
-                loss = loss + model.l1 * matrix.abs().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            if model.clip_value is not None:
-                torch.nn.utils.clip_grad_value_(network.parameters(), model.clip_value)
-            if model.clip_norm is not None:
-                torch.nn.utils.clip_grad_norm_(network.parameters(), model.clip_norm)
-            optimizer.step()
-            if tracer is not None:
-                rate = float(optimizer.param_groups[0]["lr"])
-                tracer.count("network, by step", time.monotonic(), loss=told, learning_rate=rate)
-            if average is not None:
-                average.update(network)
-            step += 1
-            total += told * float(weight)
-            counted += float(weight)
-        return step, total / counted if counted else math.inf
+            told, weight = self._backward(network, batch, position, penalized)
+            if place % model.accumulate == model.accumulate - 1 or place == last:
+                self._step(going, told)
+            position.batch += 1
+            position.total += told * weight
+            position.counted += weight
+            progress.to(rows * position.epoch + min(rows, position.batch * self.batch_rows), loss=told)
+            due = time.monotonic() - going.kept_at >= model.checkpoint_seconds
+            if due and position.batch % model.accumulate == 0:
+                self._keep(going)
+
+    def _backward(
+        self, network: nn.Module, batch: TrainingBatch, position: Position, penalized: list[torch.Tensor]
+    ) -> tuple[float, float]:
+        """Add a batch's gradient; its mean loss, and the weight of its rows."""
+        model = self._model
+        with computing(self._precision, self._device):
+            losses, weights = self._losses(network, batch, self._loss, position.step)
+        weight = weights.sum()
+        loss = (losses * weights).sum() / weight
+        told = float(loss.detach())
+        if not math.isfinite(told) or told > _EXPLODED:
+            raise self._diverged(position, batch, told)
+        for matrix in penalized:
+            loss = loss + model.l1 * matrix.abs().sum()
+        (loss / model.accumulate if model.accumulate > 1 else loss).backward()  # type: ignore[no-untyped-call]
+        return told, float(weight)
+
+    def _step(self, going: _Going, told: float) -> None:
+        """Move the weights."""
+        model, network, optimizer = self._model, self._network, going.optimizer
+        rate = model.learning_rate * going.schedule.factor(going.position.step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if model.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(network.parameters(), model.clip_value)
+        if model.clip_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), model.clip_norm)
+        elif not self._is_table:
+            norm = torch.nn.utils.get_total_norm([each.grad for each in network.parameters() if each.grad is not None])
+        else:
+            norm = torch.zeros(())
+        if not self._is_table:
+            going.position.norms += float(norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        tracer = tracer_of(self._data.listener)
+        if tracer is not None:
+            tracer.count("network, by step", time.monotonic(), loss=told, learning_rate=rate)
+        if going.average is not None:
+            going.average.update(network)
+        going.position.step += 1
 
     def _losses(
-        self, network: TabularNetwork, batch: TrainingBatch, smoothing: float
+        self, network: nn.Module, batch: TrainingBatch, loss: Any, step: int | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and the weight of each row, shape (rows,) each."""
-        scores = network(torch.from_numpy(batch.features))
+        """The loss and the weight of each row, shape (rows,) each; in training (with a step) rows may be mixed."""
+        inputs = Inputs.of_training(batch).to_torch(self._device)
         weights = np.ones(len(batch)) if self._class_weights is None else self._class_weights[batch.labels]
         if batch.weights is not None:
             weights = weights * (batch.weights / self._mean_weight)
-        counts = torch.from_numpy(np.asarray(weights, np.float32))
+        counts = torch.from_numpy(np.asarray(weights, np.float32)).to(self._device)
         if self._task == "regression":
             labels = torch.from_numpy(((batch.labels - self.center) / self.scale).astype(np.float32))
-            return (scores[:, 0] - labels) ** 2, counts
-        codes = torch.from_numpy(batch.labels.astype(np.int64))
-        if self._task == "binary":
-            truth = codes.float() * (1 - smoothing) + 0.5 * smoothing
-            return functional.binary_cross_entropy_with_logits(scores[:, 0], truth, reduction="none"), counts
-        return functional.cross_entropy(scores, codes, reduction="none", label_smoothing=smoothing), counts
+        else:
+            labels = torch.from_numpy(batch.labels.astype(np.int64))
+        labels = labels.to(self._device)
+        if step is None or not self._model.mixup:
+            return loss(scores_of(network, inputs), labels), counts
+        share, order = self._mixing(step, len(batch))
+        other = order.to(self._device)
+        for name in batch.tensors:
+            inputs[name] = share * inputs[name].float() + (1 - share) * inputs[name][other].float()
+        scores = scores_of(network, inputs)
+        return share * loss(scores, labels) + (1 - share) * loss(scores, labels[other]), counts
 
-    def _judged(self, state: dict[str, torch.Tensor]) -> float:
-        """The mean loss of the rows held back, with these weights."""
-        network = TabularNetwork(self.architecture)
-        network.load_state_dict(state)
-        network.eval()
-        total, counted = 0.0, 0.0
-        with torch.inference_mode():
-            for batch in self._data.epoch(0, PREDICT_ROWS, keep=self._held_out):
-                losses, weights = self._losses(network, batch, 0.0)
+    def _mixing(self, step: int, rows: int) -> tuple[float, torch.Tensor]:
+        """How pictures of a step are mixed (Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018)."""
+        key = np.array([self._data.seed & (2**64 - 1), step], np.uint64)
+        random = np.random.Generator(np.random.Philox(key=key))
+        return float(random.beta(self._model.mixup, self._model.mixup)), torch.from_numpy(random.permutation(rows))
+
+    def _judged(self, state: Mapping[str, torch.Tensor]) -> tuple[float, dict[str, Any]]:
+        """The mean loss of the rows held back, with these weights; and what is told of them."""
+        with torch.random.fork_rng(devices=[]):
+            network = build(self.architecture, self._model.another_module())
+        network.load_state_dict(dict(state))
+        network = (network if self._is_table else laid_out(network, self._precision)).eval()
+        total = counted = right = 0.0
+        dead: torch.Tensor | None = None
+        rows = rows_together(self._data.schema)
+        with torch.inference_mode(), computing(self._precision, self._device):
+            for batch in self._data.in_order(rows, keep=self._held_out):
+                losses, weights = self._losses(network, batch, self._plain_loss, None)
                 total += float((losses * weights).double().sum())
                 counted += float(weights.double().sum())
-        return total / counted if math.isfinite(total) else math.inf
+                if not self._is_table:
+                    inputs = Inputs.of_training(batch).to_torch(self._device)
+                    right += self._right(scores_of(network, inputs), batch)
+                    silent = self._silent(network, inputs)
+                    dead = silent if dead is None or silent is None else dead & silent
+        judged = total / counted if math.isfinite(total) else math.inf
+        figures: dict[str, Any] = {"validation": self._told(judged)}
+        if not self._is_table and self._task != "regression":
+            figures["accuracy"] = right / self.held
+        if dead is not None:
+            figures["dead_units"] = float(dead.float().mean())
+        return judged, figures
 
-    def _diverged(self, epoch: int, step: int, batch: TrainingBatch) -> DataError:
+    def _right(self, scores: torch.Tensor, batch: TrainingBatch) -> float:
+        if self._task == "regression":
+            return 0.0
+        found = (scores[:, 0] > 0).long() if self._task == "binary" else scores.argmax(dim=1)
+        return float((found.cpu().numpy() == batch.labels).sum())
+
+    def _silent(self, network: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """Which units of the last hidden layer are zero for all of these rows, shape (features,)."""
+        try:
+            return (features_of(network, inputs) == 0).all(dim=0)
+        except LookupError:  # a module of the user's without a linear layer has none
+            return None
+
+    def _diverged(self, position: Position, batch: TrainingBatch, loss: float) -> DataError:
         first = ", ".join(map(str, np.sort(batch.rows)[:5]))
+        what = f"grew to {loss:.3g}" if math.isfinite(loss) else "is not a number any more"
         return DataError(
-            "the training diverged: the loss is not a number any more",
-            where=f"network, epoch {epoch + 1}, step {step + 1}",
+            f"the training diverged: the loss {what}",
+            where=f"network, epoch {position.epoch + 1}, step {position.step + 1}",
             expected="a finite loss",
             got=f"a batch of {len(batch):,} rows, the first of them {first} in the order of the data",
             remedy="a smaller learning_rate, clip_norm: 1.0, or clip outliers before (a step clip)",
@@ -271,3 +432,15 @@ class Training:
             got=f"{self._data.rows:,} rows, {self.held:,} of them held back",
             remedy="more rows, or another validation_share",
         )
+
+
+@dataclass
+class _Going:
+    """What changes while a network learns."""
+
+    position: Position
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    average: Average | None
+    best: dict[str, torch.Tensor]
+    kept_at: float

@@ -157,7 +157,7 @@ def _plain(column: Mapping[str, Any]) -> str:
     if times := column.get("time"):
         return f"{times['minimum']} to {times['maximum']}, by {_UNIT_WORDS.get(column['bins']['unit'], 'time')}"
     if length := column.get("length"):
-        unit = "items" if column["kind"] == "list" else "characters"
+        unit = {"list": "items", "bytes": "bytes"}.get(column["kind"], "characters")
         said = f"{short_number(length['minimum'])} to {short_number(length['maximum'])} {unit}"
         return f"{said}, median {short_number(length['median'])}; {_distinct(column)}".removesuffix("; ")
     return _distinct(column)

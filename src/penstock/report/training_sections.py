@@ -34,6 +34,14 @@ def _members(document: Mapping[str, Any]) -> Html:
     return Html(f"<p>A prediction is the mean of {said}.</p>")
 
 
+_CURVES = {
+    "accuracy": "share of the validation rows whose class was right",
+    "gradient_norm": "mean length of the gradient before it is clipped: it should neither vanish nor explode",
+    "dead_units": "share of the last hidden layer's units that are zero for every validation row",
+}
+"""What else a network tells of each epoch, and what it means."""
+
+
 def _settings(document: Mapping[str, Any]) -> Html:
     """What the model says of itself in single figures and short lists."""
     rows = []
@@ -100,4 +108,10 @@ def _learning(document: Mapping[str, Any]) -> Html:
     metric = metric_name(str(model.get("metric") or "loss"))
     which = "on validation rows (line) and on training rows (dashed)" if second else "while it learned"
     drawn = charts.line(first, f"{metric} by step", against=second, x="step")
-    return grid([figure(drawn, text(f"{metric} by step"), text(f"{metric} {which}"))])
+    others = []
+    for name, about in _CURVES.items():
+        points = [(float(entry["step"]), float(entry[name])) for entry in history if entry.get(name) is not None]
+        if len(points) > 1:
+            title = f"{_words(name)} by step"
+            others.append(figure(charts.line(points, title, x="step"), text(title), text(about)))
+    return grid([figure(drawn, text(f"{metric} by step"), text(f"{metric} {which}")), *others])

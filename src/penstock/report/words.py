@@ -102,7 +102,7 @@ def values_text(column: Mapping[str, Any]) -> str:
     if times := column.get("time"):
         return f"{times['minimum']} to {times['maximum']}"
     if length := column.get("length"):
-        unit = "items" if column["kind"] == "list" else "characters"
+        unit = {"list": "items", "bytes": "bytes"}.get(column["kind"], "characters")
         low, high = (short_number(length[name]) for name in ("minimum", "maximum"))
         return f"{low} to {high} {unit}" if low != high else f"{low} {unit}"
     top = column.get("top", [])

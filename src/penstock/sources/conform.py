@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.batch import REJECTED
-from penstock.schema import Role
+from penstock.schema import Role, shape_of
 from penstock.sources.cells import ISO, Cells, boolean_cells, time_cells
 from penstock.sources.written import list_cells, written_numbers
 
@@ -76,6 +76,8 @@ def conform(values: pa.Array, wanted: Wanted) -> Conformed:
     Raises:
         TypeError: there is no way from the one type to the other; see `can_conform`.
     """
+    if values.type == wanted.type and shape_of(wanted.type) is not None:
+        return Conformed(values)
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
     if pa.types.is_dictionary(values.type):
@@ -86,6 +88,8 @@ def conform(values: pa.Array, wanted: Wanted) -> Conformed:
         raise TypeError(f"{values.type} can't become {wanted.type}")
     if pa.types.is_null(values.type):
         return Conformed(pa.nulls(len(values), wanted.type))
+    if is_bytes(values.type):
+        return _bytes(values)
     if is_text(values.type):
         return _text(values, wanted)
     if is_list(values.type):
@@ -102,6 +106,15 @@ def is_text(of: pa.DataType) -> bool:
     return bool(pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of))
 
 
+def is_bytes(of: pa.DataType) -> bool:
+    """Whether a type holds the bytes of files: alone, or as ``{bytes, path}``, the form of Hugging Face's data sets."""
+    types = pa.types
+    if types.is_struct(of):
+        names = {field.name: field.type for field in of}
+        return names.keys() == {"bytes", "path"} and is_bytes(names["bytes"]) and is_text(names["path"])
+    return bool(types.is_binary(of) or types.is_large_binary(of) or types.is_binary_view(of))
+
+
 def is_list(of: pa.DataType) -> bool:
     """Whether a type holds lists of any length or of one."""
     types = pa.types
@@ -112,6 +125,8 @@ def is_list(of: pa.DataType) -> bool:
 def can_conform(of: pa.DataType, wanted: pa.DataType) -> bool:
     """Whether values of a type can become another."""
     types = pa.types
+    if shape_of(wanted) is not None or len(shape_of(of) or ()) > 2:
+        return bool(of == wanted)
     if types.is_dictionary(of):
         return can_conform(of.value_type, wanted)
     if isinstance(of, pa.BaseExtensionType):
@@ -123,6 +138,8 @@ def can_conform(of: pa.DataType, wanted: pa.DataType) -> bool:
         return single and (types.is_list(wanted) or types.is_string(wanted))
     if is_text(of):
         return not types.is_list(wanted)
+    if is_bytes(of) or types.is_binary(wanted):
+        return is_bytes(of) and bool(types.is_binary(wanted))
     numeric = types.is_integer(of) or types.is_floating(of) or types.is_decimal(of)
     clock = types.is_time(of) or types.is_duration(of)
     day = types.is_timestamp(of) or types.is_date(of)
@@ -239,6 +256,16 @@ def _categories(values: pa.DictionaryArray, wanted: Wanted) -> Conformed:
     return Conformed(pa.DictionaryArray.from_arrays(index, clean.values))
 
 
+def _bytes(values: pa.Array) -> Conformed:
+    if not pa.types.is_struct(values.type):
+        return Conformed(pc.cast(values, pa.binary()))
+    held = pc.cast(pc.struct_field(values, "bytes"), pa.binary())
+    lacking = _mask(pc.and_(held.is_null(), pc.is_valid(pc.struct_field(values, "path"))))
+    if not lacking.any():
+        return Conformed(held)
+    return Conformed(held, (Fault(lacking, "no_bytes", "its bytes are not in the table, only a path"),))
+
+
 def _text(values: pa.Array, wanted: Wanted) -> Conformed:
     faults: tuple[Fault, ...] = ()
     raw = pc.cast(values, pa.large_binary() if pa.types.is_large_string(values.type) else pa.binary())
@@ -253,6 +280,8 @@ def _text(values: pa.Array, wanted: Wanted) -> Conformed:
         texts = pc.if_else(none, pa.scalar(None, pa.string()), texts)
     if pa.types.is_string(wanted.type):
         return Conformed(texts, faults)
+    if pa.types.is_binary(wanted.type):
+        return Conformed(raw if pa.types.is_binary(raw.type) else raw.cast(pa.binary()), faults)
     typed = typed_cells(pc.utf8_trim_whitespace(texts), wanted)
     return Conformed(typed.values, (*faults, *typed.faults))
 
@@ -374,6 +403,9 @@ def _shown(values: pa.Array) -> list[Any]:
     """Values as JSON knows them, or as Python shows them; bytes that are no text with backslash escapes."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    if is_bytes(values.type):
+        held = pc.binary_length(_bytes(values).values).to_pylist()
+        return [None if size is None else f"{size:,} bytes" for size in held]
     if is_text(values.type):
         raw = pc.cast(values, pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "backslashreplace") for value in raw]

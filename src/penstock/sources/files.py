@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
+import itertools
 import os
 import re
 import stat
@@ -26,6 +27,7 @@ from penstock.sources.addresses import has_address, open_address
 from penstock.sources.formats import (
     extension,
     format_of,
+    is_record_format,
     known,
     members,
     refuse_mixture,
@@ -40,6 +42,7 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """What Hive, Spark and DuckDB name the folder of the rows without a value."""
 _FOLDER = re.compile(r"([^=]+)=(.*)", re.DOTALL)
 _SAID = 5
+_MANY_TEXTS = 20
 DIGESTED = 2**20
 """How much of a file's head, and of its tail, goes into its digest [bytes]."""
 
@@ -192,20 +195,46 @@ def open_source(
         >>> open_source(folder / "a.csv").schema.names
         ('x', 'y')
     """
-    options = options or ReadOptions()
+    from penstock.sources.file_columns import with_files
+    from penstock.sources.whole_files import find_whole_files
+
+    options = _located(options or ReadOptions())
     if not isinstance(data, (str, Path)) and not _are_names(data):
         from penstock.sources.frames import open_table
 
-        return open_table(data, options)
+        return with_files(open_table(data, options), options)
     items = [data] if isinstance(data, (str, Path)) else list(data)
     if has_address(data):
         source = open_address(data, options, lent=lent, queries=queries)
         source.origin = Origin(tuple(map(str, items)), options)
-        return source
-    files = find_files(data, options)
-    source = cast(Source, registry.find("sources", files[0].format)(files, options))
+        return with_files(source, options)
+    whole = find_whole_files(data, options)
+    if whole is not None:
+        source = cast(Source, registry.find("sources", whole.kind)(whole, options))
+    else:
+        files = find_files(data, options)
+        if options.labels is not None and files[0].format != ".idx":
+            raise UsageError(
+                "a file of labels goes with pictures in an IDX file",
+                where="labels",
+                expected="data such as train-images-idx3-ubyte.gz",
+                got=str(files[0].path),
+                remedy="put columns of other files beside the rows with penstock.JoinRows",
+            )
+        source = cast(Source, registry.find("sources", files[0].format)(files, options))
     source.origin = Origin(tuple(os.path.abspath(Path(item).expanduser()) for item in items), options)  # noqa: PTH100
-    return source
+    return with_files(source, options)
+
+
+def _located(options: ReadOptions) -> ReadOptions:
+    """The same with absolute paths, so that the data can be opened again from anywhere."""
+    labels, root = (
+        None if path is None else os.path.abspath(Path(path).expanduser())  # noqa: PTH100
+        for path in (options.labels, options.root)
+    )
+    if options.each not in ("record", "file"):
+        raise UsageError("no such choice", where="each", expected="'record' or 'file'", got=repr(options.each))
+    return replace(options, labels=labels, root=root)
 
 
 def _are_names(data: object) -> TypeGuard[Sequence[str | Path]]:
@@ -232,6 +261,10 @@ def find_files(data: str | Path | Sequence[str | Path], options: ReadOptions | N
     if passed_over:
         text = f"{passed_over} files with other extensions are passed over"
         notes.append(Note("files", text, f"known are {known()}", "give a glob or a list of files"))
+    classes = {path.parent for path in found} - {root}
+    if len(classes) > 1 and len(found) >= _MANY_TEXTS and all(path.suffix.lower() == ".txt" for path in found):
+        text, reason = f"each line of {len(found):,} files is a record", f"they lie in {len(classes):,} folders"
+        notes.append(Note("texts", text, reason + ", as documents of as many classes do", "--each file"))
     formats = [format_of(path, options) for path in found]
     for path, (name, _, reason) in zip(found, formats, strict=True):
         if reason and len(notes) < _SAID:
@@ -240,7 +273,7 @@ def find_files(data: str | Path | Sequence[str | Path], options: ReadOptions | N
     files: list[DataFile] = []
     for path, (name, compression, _) in zip(found, formats, strict=True):
         key = _key(path, root)
-        mark = fingerprint(path, key)
+        mark = fingerprint(path, key, empty=not is_record_format(path))
         packed = members(path, name) if compression == ".zip" else []
         if len(packed) < 2:
             files.append(DataFile(path, key, name, compression, mark, "".join(packed), folders_of(root, key)))
@@ -273,8 +306,13 @@ def folders_of(root: Path, key: str) -> tuple[tuple[str, str | None], ...]:
     return tuple(found.items())
 
 
-def fingerprint(path: Path, key: str) -> Fingerprint:
+def fingerprint(path: Path, key: str, *, empty: bool = False) -> Fingerprint:
     """What a file is like now: size, time of change, and BLAKE2b of the size, the first and the last MiB.
+
+    Args:
+        path: where it is.
+        key: its path relative to the source's root.
+        empty: whether it may be empty.
 
     Raises:
         SourceError: it is empty, or no ordinary file.
@@ -284,7 +322,7 @@ def fingerprint(path: Path, key: str) -> Fingerprint:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise SourceError("not an ordinary file", where=str(path), remedy="copy its content into a file first")
-        if status.st_size == 0:
+        if status.st_size == 0 and not empty:
             raise SourceError(
                 "the file is empty", where=str(path), expected="at least one record", got="0 bytes", remedy="remove it"
             )
@@ -312,6 +350,19 @@ def _digest(path: Path, size: int) -> str:
             file.seek(max(DIGESTED, size - DIGESTED))
             digest.update(file.read(DIGESTED))
     return digest.hexdigest()
+
+
+def root_of(items: Sequence[str]) -> Path:
+    """What the keys of these files, folders and globs are relative to."""
+    roots = [item if os.path.isdir(item) else _before_magic(Path(item)) for item in items]  # noqa: PTH112
+    return Path(os.path.commonpath(roots))
+
+
+def _before_magic(path: Path) -> str:
+    """The folders of a file, or those before the first sign of a glob."""
+    if os.path.lexists(path):
+        return str(path.parent)
+    return str(Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)))
 
 
 def _resolve(path: Path, options: ReadOptions) -> tuple[Path, list[Path], int]:
@@ -357,25 +408,16 @@ def _below(folder: Path, options: ReadOptions) -> tuple[list[Path], int]:
     """The data files below a folder, sorted by relative path, and how many others there are."""
     found: list[Path] = []
     others: list[Path] = []
-    seen: set[str] = set()
-
-    def refuse(error: OSError) -> None:
-        raise unreadable(Path(str(error.filename)), error) from error
-
-    for where, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        real = os.path.realpath(where)
-        folders[:] = [] if real in seen else sorted(name for name in folders if name[0] not in "._")
-        if real in seen:
-            continue
-        seen.add(real)
+    for where, names in walked(folder):
         for name in names:
-            if name[0] in "._":
-                continue
             path = Path(where, name)
-            if extension(path)[0] in registry.names("sources"):
+            if is_record_format(path):
                 found.append(path)
             else:
                 others.append(path)
+    if not found:  # files that are a row each are read where there are no others
+        found = [path for path in others if extension(path)[0] in registry.names("sources")]
+        others = [path for path in others if path not in set(found)]
     if not found:  # as programs leave them that write part-00000: told by what they hold, or by the options given
         found = [path for path in others if says_delimited(options) or sniffed(path)[0]]
         others = [path for path in others if path not in set(found)]
@@ -387,6 +429,27 @@ def _below(folder: Path, options: ReadOptions) -> tuple[list[Path], int]:
             got=f"{len(others)} files with other extensions" if others else "no file",
         )
     return sorted(found, key=lambda path: path.relative_to(folder).parts), len(others)
+
+
+def walked(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """The folders below one, itself first, each with the sorted names of its files: links are followed, but none in
+    circles, and names that begin with "." or "_" are passed over.
+
+    Raises:
+        SourceError: one can't be listed.
+        ResourceError: there is no permission to list one.
+    """
+    seen: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise unreadable(Path(str(error.filename)), error) from error
+
+    for where, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(where)
+        folders[:] = [] if real in seen else sorted(name for name in folders if name[0] not in "._")
+        if real not in seen:
+            seen.add(real)
+            yield where, sorted(name for name in names if name[0] not in "._")
 
 
 def _refuse_doubles(paths: Sequence[Path]) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from penstock.schema import Role
-from penstock.sources.conform import is_list, is_text
+from penstock.schema import Role, shape_of
+from penstock.sources.conform import is_bytes, is_list, is_text
 
 NATURAL = {
     "number": Role.number,
@@ -16,6 +16,7 @@ NATURAL = {
     "time": Role.time,
     "text": Role.category,
     "list": Role.list,
+    "bytes": Role.picture,
     "null": Role.category,
 }
 
@@ -23,6 +24,10 @@ NATURAL = {
 def kind_of(of: pa.DataType) -> str:
     """The kind of values of a stored type; "" where there is no use for them."""
     types = pa.types
+    if tensor_role(of) is not None:
+        return "tensor"
+    if isinstance(of, pa.FixedShapeTensorType):
+        return ""
     if isinstance(of, pa.BaseExtensionType):
         return kind_of(of.storage_type)
     if types.is_dictionary(of):
@@ -37,9 +42,18 @@ def kind_of(of: pa.DataType) -> str:
         return "time"
     if types.is_null(of):
         return "null"
+    if is_bytes(of):
+        return "bytes"
     if is_list(of):
         return "list" if kind_of(of.value_type) in ("number", "boolean", "time", "text", "null") else ""
     return "text" if is_text(of) else ""
+
+
+def tensor_role(of: pa.DataType) -> Role | None:
+    """What a column of tensors holds, by their dimensions: pictures or clips; None for other types."""
+    shape = shape_of(of) or ()
+    turned = bool(shape) and list(of.permutation or range(len(shape))) != list(range(len(shape)))
+    return None if turned else {3: Role.picture, 4: Role.clip}.get(len(shape))
 
 
 def is_usable(of: pa.DataType) -> bool:

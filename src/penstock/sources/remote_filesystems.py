@@ -22,7 +22,7 @@ import pyarrow.fs as pafs
 
 from penstock import registry
 from penstock.errors import MissingExtra, PenstockError, ResourceError, SourceError, UsageError
-from penstock.sources.formats import extension
+from penstock.sources.formats import WHOLE, extension
 from penstock.sources.remote_store import Found, Opened, RemoteObject, Store, Unsteady, scheme_of, shown
 
 _TIMEOUT = 60.0
@@ -89,7 +89,7 @@ class ArrowStore(Store):
             found = [one for one in here if pattern.fullmatch(one.name.strip("/"))]
         else:
             shown_ones = [one for one in here if not any(part[:1] in (".", "_", "") for part in one.key.split("/"))]
-            found = [one for one in shown_ones if _is_data(one.key)]
+            found = _of_most([one for one in shown_ones if _is_data(one.key)])
             others = len(shown_ones) - len(found)
         if not found:
             raise SourceError(
@@ -101,7 +101,7 @@ class ArrowStore(Store):
         return Found(tuple(sorted(found, key=lambda one: one.key.split("/"))), others)
 
     def _object(self, info: Any, base: str) -> RemoteObject:
-        key = info.path[len(base) :].lstrip("/")
+        key = info.path.lstrip("/")[len(base.lstrip("/")) :].lstrip("/")
         return RemoteObject(
             f"{self._scheme}://{info.path.lstrip('/')}", info.path, key, info.size, int(info.mtime_ns or 0)
         )
@@ -132,6 +132,14 @@ class ArrowStore(Store):
 
 def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _of_most(found: Sequence[RemoteObject]) -> list[RemoteObject]:
+    """Of pictures, clips and files of records those that are most, as in a folder; the others are passed over."""
+    kinds = [extension(Path(one.key))[0] for one in found]
+    kinds = [kind if kind in WHOLE else "" for kind in kinds]
+    most = max(sorted(set(kinds)), key=kinds.count, default="")
+    return [one for one, kind in zip(found, kinds, strict=True) if kind == most]
 
 
 def _is_data(key: str) -> bool:

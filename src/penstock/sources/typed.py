@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from penstock.batch import Batch, Count, RowKeys, record_batch
 from penstock.errors import SchemaError, SourceError
 from penstock.inference import ColumnSample, Inferred, infer_role, make_schema, notes_of
-from penstock.schema import ROLE_TYPES, Field, Role, Schema
+from penstock.schema import ROLE_TYPES, Field, Role, Schema, name_of_type
 from penstock.source import Note, ReadOptions
 from penstock.sources.columns import FolderColumns, complete_where, needed, repeated, united
 from penstock.sources.conform import (
@@ -32,9 +32,11 @@ from penstock.sources.conform import (
 )
 from penstock.sources.csv_types import infer_column
 from penstock.sources.files import DataFile, unreadable
-from penstock.sources.parquet_types import NATURAL, described, is_usable, is_whole, kind_of
+from penstock.sources.formats import role_of_bytes
+from penstock.sources.parquet_types import NATURAL, described, is_usable, is_whole, kind_of, tensor_role
 from penstock.sources.written import as_written
 
+_BEGINNING = 16
 _SAMPLED = 48 * 2**20
 """About what a sample holds as it is stored, at the most [bytes]."""
 _FEWEST = 60
@@ -83,13 +85,22 @@ class TypedColumns:
         self.names = tuple(
             name for name in everything if all(map(is_usable, self._types[name])) and name not in self._folders
         )
+        self._everything = everything
+        self._use(self.names)
+
+    def _use(self, names: Sequence[str]) -> None:
+        """Keep to these columns, and say which are left out."""
+        self.names = tuple(names)
         used = {*self.names, *self._folders.inferred}
-        self._order = tuple(name for name in self._folders.added(everything) if name in used)
-        for name in everything:
-            if name not in used:
-                text = f"{self._types[name][0]} is not read"
-                self._notes.append(Note(f"column {name!r}", text, "no role takes nested or binary values"))
+        self._order = tuple(name for name in self._folders.added(self._everything) if name in used)
+        why = "no role takes nested values, or bytes that are neither pictures nor clips"
+        self._left = [
+            Note(f"column {name!r}", f"{self._types[name][0]} is not read", why)
+            for name in self._everything
+            if name not in used
+        ]
         if not self.names:
+            files = self._files
             raise SchemaError(
                 "no column can be used",
                 where=str(files[0].path),
@@ -103,7 +114,7 @@ class TypedColumns:
             if field.type in types:
                 continue
             kinds = {kind_of(of) for of in (*types, field.type)} - {"null"}
-            if len(kinds) > 1 and kinds & {"", "list"}:
+            if len(kinds) > 1 and kinds & {"", "list", "tensor", "bytes"}:
                 raise SchemaError(
                     f"column {field.name!r} has another type than in the first file",
                     where=str(file.path),
@@ -149,6 +160,9 @@ class TypedColumns:
                 arrays[name].append(piece.column(name))
         self._inferred: dict[str, Inferred] = {}
         weight = 0.0
+        kept = [name for name in self.names if self._is_of_use(name, arrays[name], roles.get(name))]
+        if len(kept) < len(self.names):
+            self._use(kept)
         for name in self.names:
             inferred, values = self._infer_one(name, arrays[name], taken == rows and self._everywhere[name])
             self._inferred[name] = inferred
@@ -161,10 +175,16 @@ class TypedColumns:
     def _infer_one(self, name: str, pieces: Sequence[pa.Array], complete: bool) -> tuple[Inferred, pa.Array]:
         types = [of for of in self._types[name] if not pa.types.is_null(of)] or self._types[name]
         kinds = {kind_of(of) for of in types}
+        if kinds == {"tensor"}:
+            return self._infer_tensor(name, pieces, types)
         if len(kinds) > 1 and kinds != {"number", "boolean"}:
             return self._infer_mixed(name, pieces, complete)
         if len(kinds) > 1:
             self._say_mixed(name, "numbers, with 1 for true and 0 for false")
+        if kinds == {"bytes"}:
+            role = _role_of_bytes(pieces) or Role.picture
+            values = [conform(piece, Wanted(pa.binary(), role)).values for piece in pieces]
+            return Inferred(role, role, f"bytes that begin as {role}s do"), pa.concat_arrays(values)
         kind = "number" if "number" in kinds else kind_of(types[0])
         storage = ROLE_TYPES[NATURAL[kind]]
         done = [conform(piece, Wanted(storage, Role.number, self._missing)) for piece in pieces]
@@ -182,6 +202,28 @@ class TypedColumns:
             was="whole numbers beyond 2^53, which float64 would round" if large else described(types[0]),
         )
         return infer_role(sample), values
+
+    def _is_of_use(self, name: str, pieces: Sequence[pa.Array], asked: Role | None) -> bool:
+        """Whether there is a role for a column: for bytes, where they are pictures or clips, or the user says so."""
+        if {kind_of(of) for of in self._types[name]} - {"null"} != {"bytes"}:
+            return True
+        return asked in (Role.picture, Role.clip) or _role_of_bytes(pieces) is not None
+
+    def _infer_tensor(
+        self, name: str, pieces: Sequence[pa.Array], types: Sequence[pa.DataType]
+    ) -> tuple[Inferred, pa.Array]:
+        if len(types) > 1:
+            raise SchemaError(
+                f"column {name!r} has tensors of several shapes",
+                where=str(self._seen[name][1].path),
+                expected=name_of_type(types[0]),
+                got=name_of_type(types[1]),
+                remedy="read the files one by one, and bring them to one shape",
+            )
+        role = tensor_role(types[0])
+        assert role is not None
+        values = pa.concat_arrays(pieces) if pieces else pa.array([], types[0])
+        return Inferred(role, role, f"tensors of shape {list(types[0].shape)}", type=types[0]), values
 
     def _infer_mixed(self, name: str, pieces: Sequence[pa.Array], complete: bool) -> tuple[Inferred, pa.Array]:
         """By the rules of text, where files do not agree; as text, where some type can't become what these find."""
@@ -209,7 +251,7 @@ class TypedColumns:
                 if field.name not in self._folders:
                     refuse_role(field, of, self._files[0])
         self._constants = self._folders.values(self.schema)
-        self.notes = (*self._notes, *notes_of(self.schema, inferred, roles))
+        self.notes = (*self._notes, *self._left, *notes_of(self.schema, inferred, roles))
 
     def with_roles(self, roles: Mapping[str, Role]) -> TypedColumns:
         """The same with other roles for some columns."""
@@ -284,6 +326,16 @@ class TypedColumns:
         )
 
 
+def _role_of_bytes(pieces: Sequence[pa.Array]) -> Role | None:
+    """What files the bytes of a column are of, by how the first of them begin."""
+    for piece in pieces:
+        for value in conform(piece, Wanted(pa.binary(), Role.picture)).values.drop_null():
+            head = bytes(value.as_buffer()[:_BEGINNING]) if value.as_buffer().size else b""
+            if head:
+                return role_of_bytes(head)
+    return None
+
+
 def sampled(groups: Sequence[Any], rows: int, files: Iterable[int]) -> tuple[list[Any], int]:
     """Which groups of rows a sample is taken from, and how many rows of each: the first, the middle and the last, and
     of each of these files the first; all where there are few rows. Wide rows are fewer, so that the sample does not
@@ -344,7 +396,8 @@ def checked_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
     """
     columns: list[pa.Array] = []
     for column in batch.columns:
-        values = column.storage if isinstance(column, pa.ExtensionArray) else column
+        plain = isinstance(column, pa.ExtensionArray) and tensor_role(column.type) is None
+        values = column.storage if plain else column
         whole = values
         if pa.types.is_dictionary(values.type):
             _as_bytes(values.dictionary).validate(full=True)
@@ -366,6 +419,8 @@ def _without_views(of: pa.DataType) -> pa.DataType:
     types = pa.types
     if types.is_string_view(of):
         return pa.string()
+    if types.is_binary_view(of):
+        return pa.binary()
     if types.is_dictionary(of):
         return pa.dictionary(of.index_type, _without_views(of.value_type), of.ordered)
     if types.is_list_view(of) or types.is_list(of):

@@ -122,6 +122,18 @@ def row_hashes(columns: Sequence[pa.Array]) -> Words:
     return mix(found)
 
 
+def _tensor_bytes(values: pa.Array) -> pa.Array:
+    """The bytes of each tensor, as one value."""
+    storage = values.storage
+    size = storage.type.list_size
+    numbers = storage.values.slice(storage.offset * size, len(storage) * size).to_numpy(zero_copy_only=False)
+    held = np.ascontiguousarray(numbers)
+    ends = np.arange(len(values) + 1, dtype=np.int64) * (size * held.dtype.itemsize)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(held)]
+    whole = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(values), buffers)
+    return pc.if_else(values.is_valid(), whole, pa.scalar(None, pa.large_binary())) if values.null_count else whole
+
+
 def aligned_hashes(values: pa.Array) -> Words:
     """The hash of each value, in the order of the rows; null and lists have hashes too.
 
@@ -134,6 +146,8 @@ def aligned_hashes(values: pa.Array) -> Words:
         (True, False)
     """
     kind = values.type
+    if isinstance(values, pa.FixedShapeTensorArray):
+        return aligned_hashes(_tensor_bytes(values))
     if pa.types.is_dictionary(kind):
         if len(values.dictionary) > 4 * len(values):  # a dictionary shared by many blocks: hash only what is used
             return aligned_hashes(values.dictionary_decode())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.errors import SchemaError, UsageError
+from penstock.statistics.chinese import chinese_words
 from penstock.statistics.values import Integers
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Analyzer: TypeAlias = Literal["auto", "word", "char", "items", "value"]
-ANALYZERS: tuple[str, ...] = ("auto", "word", "char", "items", "value")
+Analyzer: TypeAlias = Literal["auto", "word", "char", "items", "value", "sequence", "jieba"]
+ANALYZERS: tuple[str, ...] = get_args(Analyzer)
+Form: TypeAlias = Literal["NFC", "NFKC"]
 _TOGETHER = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}"
 _WORDS = r"\w{2,}"  # as leftmost longest runs the same as \b\w\w+\b, and several times faster
 _EITHER = rf"[{_TOGETHER}]|[\w--[{_TOGETHER}]]{{2,}}"
+_SEQUENCE = rf"[{_TOGETHER}]|[\w--[{_TOGETHER}]]+|[^\w\s\p{{Cc}}]"
+_RUNS = rf"\p{{Han}}{{1,100}}|[{_TOGETHER}--\p{{Han}}]|[\w--[{_TOGETHER}]]+|[^\w\s\p{{Cc}}]"
+_WRITTEN = {"auto": _EITHER, "word": _WORDS, "sequence": _SEQUENCE, "jieba": _RUNS}
+"""What the tokens of a text look like."""
 _MOST_NEIGHBOURS = 10
+_CHARACTERS_PER_TOKEN = 32
+"""So many characters of a text are looked at for each token that is kept of it, so that no text costs without bound."""
 _LONGEST = 1_000
 """Tokens are cut after so many characters: beyond it they are no words."""
 
@@ -40,10 +48,16 @@ class Tokenizer:
         analyzer: "word": words of two signs and more, as in scikit-learn (``\b\w\w+\b``); "char": characters, white
             space of several signs as one space; "auto": words, and of scripts without spaces between words (Chinese,
             Japanese, Korean) characters and pairs of neighbouring ones; "items": the entries of a list, or what stands
-            between ``separator``, without white space around it; "value": the whole value is one token.
+            between ``separator``, without white space around it; "value": the whole value is one token; "sequence": all
+            that a text has, in its order: words of any length, of scripts without spaces characters, and each other
+            sign; "jieba": the same, but Chinese words instead of characters, as the library of this name finds them.
         ngrams: how many neighbours make a token: from, to, of 1 to 10.
         lowercase: whether case is ignored; of "items" and "value" it never is.
         separator: of "items", what stands between them in a text.
+        form: the form of Unicode that a text is brought into before it is cut (Unicode Standard Annex 15); null for the
+            characters as they are. Of "items" and "value" it never is.
+        most: how many tokens of a value are kept, from its beginning; of a text no more than 32 characters are looked
+            at for each of them; None for all.
 
     Raises:
         UsageError: an argument is none of its values.
@@ -59,6 +73,8 @@ class Tokenizer:
     ngrams: tuple[int, int] = (1, 1)
     lowercase: bool = True
     separator: str | None = None
+    form: Form | None = None
+    most: int | None = None
 
     def __post_init__(self) -> None:
         if self.analyzer not in ANALYZERS:
@@ -72,14 +88,23 @@ class Tokenizer:
             raise UsageError(
                 "a separator is a text", where="separator", expected="one sign or more", got=repr(self.separator)
             )
+        if self.form not in (*get_args(Form), None):
+            raise UsageError(
+                "no such form of Unicode", where="form", expected="'NFC', 'NFKC' or null", got=repr(self.form)
+            )
+        whole = isinstance(self.most, int) and not isinstance(self.most, bool) and self.most >= 1
+        if self.most is not None and not whole:
+            raise UsageError("no room for a token", where="most", expected="1 or more, or null", got=repr(self.most))
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """As JSON values; of ``form`` and ``most`` only what is asked for."""
+        asked = {"form": self.form, "most": self.most}
         return {
             "analyzer": self.analyzer,
             "ngrams": list(self.ngrams),
             "lowercase": self.lowercase,
             "separator": self.separator,
+            **{name: value for name, value in asked.items() if value is not None},
         }
 
     @classmethod
@@ -102,8 +127,8 @@ class Tokenizer:
         """
         from scipy.sparse import csr_matrix
 
-        cut = self._cut(_plain(values))
-        found = cut.grams(self.ngrams, "" if self.analyzer == "char" else " ")
+        cut = self.cut(values)
+        found = cut.grams(self.ngrams, self.joint)
         if self.analyzer == "auto":
             apart = pl.Series("", cut.alphabet).str.contains(rf"^[{_TOGETHER}]$").to_numpy()
             found += cut.grams((2, 2), "", apart)
@@ -117,34 +142,82 @@ class Tokenizer:
         shape = (len(values), len(tokens))
         return csr_matrix((np.ones(len(row), np.int64), (row, number)), shape=shape), tokens
 
-    def _cut(self, values: pa.Array) -> _Cut:
-        """Every single token, in order."""
+    @property
+    def joint(self) -> str:
+        """What is put between neighbours that make a token."""
+        return "" if self.analyzer == "char" else " "
+
+    def cut(self, values: pa.Array) -> Cut:
+        """Every single token, in order.
+
+        Args:
+            values: texts (dictionary-encoded or not), truth values, or lists of texts; a null has no tokens.
+
+        Raises:
+            SchemaError: the values are none of these.
+            MissingExtra: the analyzer is "jieba", and it is not installed.
+        """
+        found = self._cut(_plain(values))
+        return found if self.most is None else found.first(self.most)
+
+    def _cut(self, values: pa.Array) -> Cut:
         if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
             return _numbered(values, strip=True)
         text = pl.Series("", values)
-        if self.lowercase and self.analyzer in ("auto", "word", "char"):
-            text = text.str.to_lowercase()
+        if self.analyzer == "char" or self.analyzer in _WRITTEN:
+            if self.most is not None:
+                text = text.str.head(_CHARACTERS_PER_TOKEN * self.most)
+            if self.form is not None:
+                text = text.str.normalize(self.form)
+            if self.lowercase:
+                text = text.str.to_lowercase()
         if self.analyzer == "char":
             return _characters(text)
-        if self.analyzer in ("auto", "word"):
-            return _numbered(text.str.extract_all(_EITHER if self.analyzer == "auto" else _WORDS).to_arrow())
+        if self.analyzer in _WRITTEN:
+            found = _numbered(text.str.extract_all(_WRITTEN[self.analyzer]).to_arrow())
+            return found.divided(*chinese_words(found.alphabet)) if self.analyzer == "jieba" else found
         if self.analyzer == "items" and self.separator is not None:
             return _numbered(text.str.split(self.separator).to_arrow(), strip=True)
         whole = values.dictionary_encode()
         codes = whole.indices.drop_null().to_numpy().astype(np.int64)
         rows = np.flatnonzero(whole.indices.is_valid().to_numpy(zero_copy_only=False))
-        return _cleaned(_Cut(rows, codes, whole.dictionary), strip=self.analyzer == "items")
+        return _cleaned(Cut(rows, codes, whole.dictionary), strip=self.analyzer == "items")
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """Tokens in their order: the row that each stands in, its number, and what the numbers stand for."""
+class Cut:
+    """Tokens in their order: the row that each stands in, its number, and what the numbers stand for.
+
+    Attributes:
+        rows: int64, shape (tokens,), ascending.
+        codes: int64, shape (tokens,): the place of each in ``alphabet``.
+        alphabet: the tokens (``large_string``), each once, in no order that means anything.
+    """
 
     rows: Integers
     codes: Integers
     alphabet: pa.Array
 
-    def grams(self, ngrams: tuple[int, int], joint: str, only: npt.NDArray[np.bool_] | None = None) -> list[_Cut]:
+    def first(self, most: int) -> Cut:
+        """The first ``most`` tokens of each row."""
+        begins = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.bincount(self.rows))))
+        kept = np.arange(len(self.rows)) - begins[self.rows] < most
+        return self if kept.all() else Cut(self.rows[kept], self.codes[kept], self.alphabet)
+
+    def divided(self, parts: Integers, bounds: Integers, alphabet: pa.Array) -> Cut:
+        """Each token's parts in its place.
+
+        Args:
+            parts: the places in the new alphabet, one token's after the other's.
+            bounds: where the parts of each token begin; one more at the end.
+            alphabet: what the parts stand for.
+        """
+        many = np.diff(bounds)[self.codes]
+        ends = np.cumsum(many)
+        place = np.arange(int(many.sum())) + np.repeat(bounds[:-1][self.codes] - ends + many, many)
+        return Cut(np.repeat(self.rows, many), parts[place], alphabet)
+
+    def grams(self, ngrams: tuple[int, int], joint: str, only: npt.NDArray[np.bool_] | None = None) -> list[Cut]:
         """Neighbours taken together, by how many they are: from one number to the other.
 
         Args:
@@ -169,20 +242,20 @@ class _Cut:
                 tokens = pc.binary_join_element_wise(begun, ended, pa.scalar(joint, pa.large_string()))
                 grams = joined.indices.to_numpy().astype(np.int64)
             if length >= ngrams[0]:
-                found.append(_Cut(self.rows[starts], grams, tokens))
+                found.append(Cut(self.rows[starts], grams, tokens))
         return found
 
 
-def _numbered(lists: pa.Array, *, strip: bool = False) -> _Cut:
+def _numbered(lists: pa.Array, *, strip: bool = False) -> Cut:
     """Every item of the lists."""
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     found = lists.flatten().dictionary_encode()
     codes = found.indices.fill_null(-1).to_numpy().astype(np.int64)
     rows = np.repeat(np.arange(len(lists)), lengths)
-    return _cleaned(_Cut(rows, codes, found.dictionary.cast(pa.large_string())), strip=strip)
+    return _cleaned(Cut(rows, codes, found.dictionary.cast(pa.large_string())), strip=strip)
 
 
-def _cleaned(cut: _Cut, *, strip: bool) -> _Cut:
+def _cleaned(cut: Cut, *, strip: bool) -> Cut:
     """The same without nulls (-1); tokens cut to their greatest length, and stripped if asked for."""
     codes, tokens = cut.codes, cut.alphabet
     longest = pc.max(pc.utf8_length(tokens)).as_py() or 0
@@ -193,10 +266,10 @@ def _cleaned(cut: _Cut, *, strip: bool) -> _Cut:
         table = np.append(again.indices.fill_null(-1).to_numpy().astype(np.int64), -1)
         codes, tokens = table[codes], again.dictionary
     known = codes >= 0
-    return _Cut(cut.rows, codes, tokens) if known.all() else _Cut(cut.rows[known], codes[known], tokens)
+    return Cut(cut.rows, codes, tokens) if known.all() else Cut(cut.rows[known], codes[known], tokens)
 
 
-def _characters(text: pl.Series) -> _Cut:
+def _characters(text: pl.Series) -> Cut:
     """Every character."""
     text = text.str.replace_all(r"\s\s+", " ")
     lengths = text.str.len_chars().fill_null(0).to_numpy().astype(np.int64)
@@ -205,7 +278,7 @@ def _characters(text: pl.Series) -> _Cut:
     place = np.zeros(int(used.max(initial=0)) + 1, np.int64)
     place[used] = np.arange(len(used))
     alphabet = pa.array([chr(point) for point in used.tolist()], pa.large_string())
-    return _Cut(np.repeat(np.arange(len(text)), lengths), place[points], alphabet)
+    return Cut(np.repeat(np.arange(len(text)), lengths), place[points], alphabet)
 
 
 def _plain(values: pa.Array) -> pa.Array:

@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias, get_args
 
 from torch import nn
 
+from penstock.models.arguments import one_of
+
 Activation: TypeAlias = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
 NAMES: tuple[str, ...] = get_args(Activation)
 
@@ -23,8 +25,12 @@ _MODULES: dict[str, type[nn.Module]] = {
 def activation(name: str) -> nn.Module:
     """The activation of this name, element by element: the shape stays.
 
+    Raises:
+        UsageError: there is none of this name.
+
     Example:
         >>> activation("gelu")
         GELU(approximate='none')
     """
+    one_of("network: activation", name, NAMES)
     return _MODULES[name]()
