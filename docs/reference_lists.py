@@ -119,7 +119,7 @@ def _ending(name: str) -> str:
     """What the names of files of a format end with."""
     if name in ("picture", "clip"):
         return ", ".join(f"`{ending}`" for ending in sorted(PICTURES if name == "picture" else CLIPS))
-    return {"text": "any, with `each: file`", ".idx": "`-idx3-ubyte`, `-idx1-ubyte`"}.get(name, f"`{name}`")
+    return {"text": "any, with `each: file`", ".idx": "`.idx`, `-idx3-ubyte`, `-idx1-ubyte`"}.get(name, f"`{name}`")
 
 
 def metrics() -> str:

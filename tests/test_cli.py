@@ -526,7 +526,7 @@ def test_progress_tells_speed_bytes_and_the_time_left() -> None:
     assert "25%  30 s left" in shown
     assert max(map(len, shown.splitlines())) <= 80
     unknown = str(progress_text(Figures("fit", 5, seconds=0.0)))
-    assert unknown == "fit: running, 5 rows, 0 B in flight, 0 B held"
+    assert unknown == "fit: running, 5 rows, 0 B held"
 
 
 def test_text_of_the_user_is_never_markup() -> None:

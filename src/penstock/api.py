@@ -21,8 +21,9 @@ from penstock.config import PipelineConfig, load_config
 from penstock.engine import Engine, Listener, Resources, Silent
 from penstock.engines.local import LocalEngine
 from penstock.errors import UsageError
-from penstock.handle import Job, startable
+from penstock.handle import Job, startable, startable_function
 from penstock.jobs.again import Record, replay_predictions, replay_prepared
+from penstock.jobs.as_before import AsBefore
 from penstock.jobs.evaluate import Judging, evaluate
 from penstock.jobs.explain import explain
 from penstock.jobs.predict import predict
@@ -774,6 +775,7 @@ def load(folder: str | Path, *, module: Any = None) -> FittedPipeline:
     return FittedPipeline(saved if module is None else artifact.with_module(saved, module), folder=path)
 
 
+@startable_function
 @traceable
 def replay(
     run: str | Path,
@@ -797,6 +799,7 @@ def replay(
         listener: who is told how it goes.
         trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
             when the job fails.
+        wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
     Raises:
         PenstockError: see its tree in `penstock.errors`.
@@ -824,6 +827,7 @@ def replay(
     return replay_prepared(record, definition, source, engine=engine)
 
 
+@startable_function
 @traceable
 def repro(
     run: str | Path,
@@ -842,6 +846,7 @@ def repro(
         listener: who is told how it goes.
         trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
             when the job fails.
+        wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
     Returns:
         Whether all files are the same; else where each first differs: which chunk's file, which row and column.
@@ -897,6 +902,9 @@ def repro(
         return repro_run(record.destination, source, update_again, test=test)
     definition = record.config
     source = _source(record.items, record.data.options, lent=lent)
+    if not definition.data and record.has_more(source):  # which may have other columns, and change what is inferred
+        saved = record.fitted if record.command == "prepare" else artifact.load(record.destination)
+        source = AsBefore.again(source, saved)
     if record.command == "prepare":
 
         def prepare_again(source: Source, to: Path, further: bool) -> Summary:
@@ -929,6 +937,7 @@ def repro(
     return repro_run(record.destination, source, train_again, test=judged_on)
 
 
+@startable_function
 @traceable
 def profile(
     data: Data,
@@ -961,6 +970,7 @@ def profile(
         listener: who is told how it goes.
         trace: a file for what happened when, for ui.perfetto.dev and `penstock trace`; it is written also
             when the job fails.
+        wait: whether to wait for it; False gives a `penstock.handle.Job` at once.
 
     Raises:
         PenstockError: see its tree in `penstock.errors`.

@@ -6,6 +6,7 @@ The outermost room, beside `cli.py`; loaded when a command runs.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
@@ -179,7 +180,7 @@ def init(terminal: Terminal, asked: Asked) -> None:
         if config.target in source.schema.names
         else source.schema
     )
-    shown = " ".join(map(str, asked.data))
+    shown = shlex.join(map(str, asked.data))
     verb = "train" if config.model is not None else "prepare"
     text = explained(
         config,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from penstock.api import profile as profile_of
 from penstock.asked import Asked
-from penstock.report.document import of_folder, of_profile, write_page
+from penstock.report.document import of_folder, of_profile, refuse_other_suffix, write_page
 from penstock.report.text import ProfileView
 from penstock.schema import Role
 from penstock.source import ReadOptions
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 def profile(terminal: Terminal, asked: Asked) -> None:
     """Say what some data are like; write a page of it, where one is asked for."""
+    if asked.to:
+        refuse_other_suffix(Path(asked.to))
     source = asked.open(asked.data, ReadOptions())
     if asked.target is not None and asked.target in source.schema:
         source = source.with_roles({asked.target: Role.target})

@@ -44,7 +44,7 @@ class PipelineConfig:
     Attributes:
         steps: what is done to the rows, in order.
         model: what learns; None for steps alone.
-        target: the column to predict; None where it is said elsewhere.
+        target: the column to predict; null where it is said elsewhere.
         read: how to read the data.
         seed: of everything random; of 64 bits.
         holdout: the share of the rows (0 to below 1) that is kept out of training, for evaluation.

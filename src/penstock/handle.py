@@ -182,14 +182,33 @@ def startable(do: Callable[Concatenate[S, P], R]) -> StartableMethod[S, P, R]:
         (3, 3)
     """
 
+    return cast("StartableMethod[S, P, R]", _either(do))
+
+
+def startable_function(do: Callable[P, R]) -> Startable[P, R]:
+    """The same for a function.
+
+    Example:
+        >>> @startable_function
+        ... def add(one, other, listener=None):
+        ...     return one + other
+        >>> add(1, other=2), add(1, other=2, wait=False).result()
+        (3, 3)
+    """
+    return cast("Startable[P, R]", _either(do))
+
+
+def _either(do: Callable[..., R]) -> Callable[..., R | Job[R]]:
+    """Waits for what it is told to do, or, with ``wait=False``, starts it."""
+
     @functools.wraps(do)
-    def call(self: S, /, *arguments: P.args, **options: P.kwargs) -> R | Job[R]:
+    def call(*arguments: Any, **options: Any) -> R | Job[R]:
         if options.pop("wait", True):
-            return do(self, *arguments, **options)
+            return do(*arguments, **options)
         told = cast("Listener | None", options.pop("listener", None))
-        return Job(lambda listener: do(self, *arguments, **{**options, "listener": listener}), told)  # type: ignore[arg-type]
+        return Job(lambda listener: do(*arguments, **{**options, "listener": listener}), told)
 
     signature = inspect.signature(do)
     wait = inspect.Parameter("wait", inspect.Parameter.KEYWORD_ONLY, default=True, annotation="bool")
     call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), wait])  # type: ignore[attr-defined]
-    return cast("StartableMethod[S, P, R]", call)
+    return call

@@ -7,7 +7,7 @@ import importlib.metadata
 import itertools
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,21 @@ def inputs_of(fingerprints: Iterable[Fingerprint]) -> list[dict[str, Any]]:
     return [{"path": f.path, "size": f.size, "digest": f.digest} for f in fingerprints]
 
 
-def reading_of(source: Source) -> str:
-    """A short hash of how a source is read: not of why, since the reason tells of the rows that were looked at."""
-    columns = [{key: value for key, value in field.to_json().items() if key != "reason"} for field in source.schema]
-    return digest_of([source.reading, columns])
+def reading_of(source: Source, columns: Collection[str] | None = None) -> str:
+    """How a source is read, a line for each column: not why, since the reason tells of the rows that were looked at.
+
+    Args:
+        source: the rows.
+        columns: those that count; None for all.
+    """
+    lines = [f"files: {digest_of(source.reading)}"]
+    for field in source.schema:
+        if columns is None or field.name in columns:
+            told = {key: value for key, value in field.to_json().items() if key not in ("reason", "name", "parts")}
+            long = told.pop("categories", None)
+            text = ", ".join(f"{key} {value}" for key, value in told.items())
+            lines.append(f"column {field.name!r}: {text}" + ("" if long is None else f", values {digest_of(long)}"))
+    return "\n".join(lines)
 
 
 def digest_of(value: Any) -> str:
@@ -68,15 +79,30 @@ def difference(key: str, was: Any, now: Any) -> str:
         before, after = by_path(was or []), by_path(now or [])
         told = {
             "came in since": [path for path in after if path not in before],
-            "are gone": [path for path in before if path not in after],
+            "no longer there": [path for path in before if path not in after],
             "changed": [path for path in after if path in before and before[path] != after[path]],
         }
         texts = [f"{_some(names)} {what}" for what, names in told.items() if names]
         return f"{key}: " + ("; ".join(texts) or "the same, in another order")
+    if key == "reading" and isinstance(was, str) and isinstance(now, str):
+        return _other_reading(was.splitlines(), now.splitlines())
     if isinstance(was, str) and isinstance(now, str):
         pairs = itertools.zip_longest(was.splitlines(), now.splitlines(), fillvalue="")
         was, now = next((pair for pair in pairs if pair[0] != pair[1]), (was, now))
     return f"{key}: {_short(was)} before, {_short(now)} now"
+
+
+def _other_reading(was: Sequence[str], now: Sequence[str]) -> str:
+    """Which columns are read in another way than they were."""
+    before, after = (dict(line.partition(": ")[::2] for line in lines) for lines in (was, now))
+    texts = [
+        f"{name}: {before[name]} before, {after[name]} now"
+        for name in after
+        if name in before and before[name] != after[name]
+    ]
+    texts += [f"{name} is new" for name in after if name not in before]
+    texts += [f"{name} is no longer there" for name in before if name not in after]
+    return "reading: " + ("; ".join(texts[:5]) or "the columns are in another order")
 
 
 def contents(path: Path, name: str | None = None) -> dict[str, str]:

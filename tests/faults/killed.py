@@ -108,15 +108,17 @@ class Starter:
         kill_after: float = -1,
         receipts: int = 0,
         reads: int = 0,
+        checkpoint: bool = False,
     ) -> dict[str, Any]:
         """Do a job. Where ``kill_after`` [s] is given, it is killed so long after it has finished so many chunks, and
-        has begun to read so many, whichever of its passes that is in.
+        has begun to read so many, whichever of its passes that is in, and, where that is asked for, after the first
+        checkpoint of its training.
 
         Returns:
             ``killed``, ``seconds``, and of a job that was not killed ``resumed`` and ``already_done``.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
-        asked = [name, str(data), str(place), str(model), kill_after, receipts, reads]
+        asked = [name, str(data), str(place), str(model), kill_after, receipts, reads, checkpoint]
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -133,14 +135,14 @@ def _serve() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
     for line in sys.stdin:
-        name, data, place, model, kill_after, receipts, reads = json.loads(line)
+        name, data, place, model, kill_after, receipts, reads, checkpoint = json.loads(line)
         began = time.monotonic()
         told_in, told_out = os.pipe()
         child = os.fork()
         if child == 0:
             _answer(told_out, name, Path(data), Path(place), Path(model))
         os.close(told_out)
-        killed = kill_after >= 0 and _kill(child, Path(place), kill_after, receipts, reads)
+        killed = kill_after >= 0 and _kill(child, Path(place), kill_after, receipts, reads, checkpoint)
         with open(told_in, "rb") as told:  # noqa: PTH123, a descriptor
             text = told.read()
         os.waitpid(child, 0)
@@ -159,11 +161,13 @@ def _answer(told: int, name: str, data: Path, place: Path, model: Path) -> None:
     os._exit(0)
 
 
-def _kill(child: int, place: Path, after: float, receipts: int, reads: int) -> bool:
+def _kill(child: int, place: Path, after: float, receipts: int, reads: int, checkpoint: bool) -> bool:
     """Whether the child was alive until it was killed."""
     handle = os.pidfd_open(child)
     try:
-        while not _ended(child) and (_receipts(place) < receipts or _reads(place) < reads):
+        while not _ended(child) and (
+            _receipts(place) < receipts or _reads(place) < reads or (checkpoint and not checkpoints(place))
+        ):
             time.sleep(0.001)
         until = time.monotonic() + after
         while time.monotonic() < until and not _ended(child):
@@ -189,6 +193,10 @@ def _receipts(place: Path) -> int:
         if json.loads((folder / "run.json").read_bytes())["state"] == "running":
             return (folder / "progress.jsonl").read_bytes().count(b"\n")
     return 0
+
+
+def checkpoints(place: Path) -> list[Path]:
+    return list(place.glob("*.run/work/member-0/checkpoints/*.safetensors"))
 
 
 def _reads(place: Path) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from killed import BAD, CORES, ROWS, Starter, write_data
+from killed import BAD, CORES, ROWS, Starter, checkpoints, write_data
 
 from penstock.durable import read_json, sha256
 
@@ -191,15 +191,17 @@ def test_a_killed_training_of_a_network_goes_on_at_its_checkpoint(
     wanted = hashes(place)
     chance = random.Random("network")
     kills = went_on = 0
-    share = -(-KILLS // 20)
+    share = -(-KILLS // 25)
     for _ in range(10 * share):
         if kills >= share:
             break
         shutil.rmtree(place)
         place.mkdir()
-        killed = starter.run("train a network", data, place, model, kill_after=chance.uniform(0, clean["seconds"]))
+        late = kills % 2 == 0
+        after = chance.uniform(0, 0.2 if late else clean["seconds"])
+        killed = starter.run("train a network", data, place, model, kill_after=after, checkpoint=late)
         kills += killed["killed"]
-        kept = list(place.glob("*.run/work/member-0/checkpoints/*.safetensors"))
+        kept = checkpoints(place)
         read = len(read_since(place))
         starter.run("train a network", data, place, model)
         assert hashes(place) == wanted

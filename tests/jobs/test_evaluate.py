@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,28 @@ def test_slices_are_by_value_and_by_range_also_of_columns_that_the_model_does_no
     assert found.metrics["f2"] == pytest.approx(expected)
     low, high = found.details["intervals"]["roc_auc"]
     assert low < found.metrics["roc_auc"] < high
+
+
+def test_ranges_of_times_and_of_whole_numbers_have_borders_that_can_be_read(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    x = random.normal(size=400)
+    begin = np.datetime64("2026-01-01T00:00:00", "us")
+    frame = pl.DataFrame(
+        {
+            "x": x,
+            "when": begin + np.arange(400) * np.timedelta64(3_600_000_000, "us"),
+            "people": 1_000_000 + 1000 * np.arange(400),
+            "y": np.where(x > 0, "yes", "no"),
+        }
+    )
+    frame.write_parquet(tmp_path / "rows.parquet")
+    told = ps.Pipeline([ps.Drop(["when", "people"])], TREES, "y").fit(tmp_path / "rows.parquet")
+    found = told.evaluate(tmp_path / "rows.parquet", by=["when", "people"]).details["slices"]
+    for column, border in (("when", r"2026-01-\d\dT\d\d:\d\d:\d\d"), ("people", r"1\d{6}")):
+        names = [one["value"] for one in found if one["column"] == column]
+        assert len(names) == 4
+        for name, form in zip(names, ("up to {0}", "{0} to {0}", "{0} to {0}", "above {0}"), strict=True):
+            assert re.fullmatch(form.format(border), name), name
 
 
 def test_the_worst_rows_show_what_the_model_saw(classes: ps.FittedPipeline, rows: Path) -> None:

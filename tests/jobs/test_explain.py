@@ -82,6 +82,19 @@ def test_contributions_of_an_average_are_averaged(rows: Path) -> None:
     np.testing.assert_allclose(contributions(predicted).sum(axis=1), predicted["prediction"].to_numpy(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("target", ["two", "three"])
+def test_contributions_of_an_average_add_up_to_the_log_odds_of_the_averaged_probability(
+    rows: Path, target: str
+) -> None:
+    told = fitted(rows, target, MODELS["average"])
+    assert len(told.summary["members"]) == 2
+    predicted = told.predict(str(rows), explain=True)
+    names = [name for name in predicted.column_names if name.startswith("probability_")]
+    odds = np.column_stack([predicted[name].to_numpy() for name in names])
+    of = odds.max(axis=1) if target == "three" else predicted["probability_yes"].to_numpy()
+    np.testing.assert_allclose(contributions(predicted).sum(axis=1), np.log(of / (1 - of)), atol=1e-9)
+
+
 def test_without_being_asked_nothing_is_explained(rows: Path) -> None:
     predicted = fitted(rows, "two", TREES).predict(str(rows))
     assert predicted.column_names == ["prediction", "probability_no", "probability_yes"]

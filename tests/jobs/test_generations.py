@@ -205,3 +205,41 @@ def test_a_file_is_shared_or_copied_where_it_cannot_be(tmp_path: Path, monkeypat
     share_file(tmp_path / "a", tmp_path / "c")
     assert (tmp_path / "c").read_text() == "text"
     assert not (tmp_path / "a").samefile(tmp_path / "c")
+
+
+def test_the_second_partition_is_taken_though_the_first_was_alone(tmp_path: Path) -> None:
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    pipeline = ps.Pipeline([ps.MinMax("z")])
+    day(inbox / "dt=2026-11-18", "rows.csv", 0)
+    pipeline.prepare(inbox, to=out, new_only=True)
+    day(inbox / "dt=2026-11-19", "rows.csv", 100)
+    pipeline.prepare(inbox, to=out, new_only=True)
+    table = pl.read_parquet(out / "*.parquet")
+    assert [str(one.date()) for one in table["dt"].unique(maintain_order=True)] == ["2026-11-18", "2026-11-19"]
+
+
+@pytest.mark.parametrize("command", ["predict", "prepare"])
+def test_a_new_file_may_have_a_further_column(fitted: ps.FittedPipeline, tmp_path: Path, command: str) -> None:
+    inbox, out = tmp_path / "in", tmp_path / "out"
+
+    def once() -> None:
+        if command == "predict":
+            fitted.predict(inbox, to=out, keep=["x"], new_only=True)
+        else:
+            ps.Pipeline([ps.MinMax("z")]).prepare(inbox, to=out, new_only=True)
+
+    day(inbox, "a.csv", 0)
+    once()
+    (inbox / "b.csv").write_text("x,z,y,further\n1000,2,yes,3\n")
+    once()
+    assert numbers(out) == [*range(40), 1000]
+    assert "further" not in pl.read_parquet(out / "*.parquet").columns
+
+
+def test_a_column_that_is_read_in_another_way_is_named(tmp_path: Path) -> None:
+    day(tmp_path / "in", "a.csv", 0)
+    pipeline = ps.Pipeline([ps.MinMax("x")])
+    pipeline.prepare(tmp_path / "in", to=tmp_path / "out")
+    other = ps.read(tmp_path / "in", roles={"z": "category"})
+    with pytest.raises(RunError, match="column 'z': type double, role integer before, type string, role category now"):
+        pipeline.prepare(other, to=tmp_path / "out")

@@ -70,3 +70,20 @@ def test_what_cannot_be_done_again_is_refused(model: Path, tmp_path: Path) -> No
         ps.repro(tmp_path / "out")
     with pytest.raises(RunError, match="no run of Penstock"):
         ps.repro(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["predict", "prepare", "train"])
+def test_files_that_came_in_since_are_no_part_of_the_run(model: Path, tmp_path: Path, command: str) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    write(folder / "a.csv", 0)
+    if command == "predict":
+        ps.load(model).predict(folder, to=out, keep=["x"])
+    elif command == "prepare":
+        ps.Pipeline([ps.MinMax("z")]).prepare(folder, to=out)
+    else:
+        ps.Pipeline([ps.Standardize("x")], ps.Linear(), target="y").fit(folder, to=out)
+    write(folder / "b.csv", 0)  # the same x again: it is no key any more
+    (folder / "c.csv").write_text("x,z,y,further\n1,2,yes,3\n")
+    found = ps.repro(out)
+    assert found.identical, found.differences

@@ -127,6 +127,18 @@ def test_both_are_judged_on_the_same_rows(model: Path, days: Path, tmp_path: Pat
     assert f"before the update {told['before']['log_loss']:.5g}" in heard.about("judged side by side")
 
 
+def test_an_update_that_makes_it_worse_says_so_and_where_the_earlier_one_is(
+    model: Path, days: Path, tmp_path: Path
+) -> None:
+    turned = pl.read_csv(days / "b.csv").with_columns(pl.col("y").replace({"yes": "no", "no": "yes"}))
+    turned.write_csv(tmp_path / "turned.csv")
+    two = ps.load(model).update(tmp_path / "turned.csv", test=days / "test.csv", to=tmp_path / "m2")
+    told = two.summary["update"]
+    assert told["after"]["log_loss"] > told["before"]["log_loss"]
+    why = {row["model"]: row["reason"] for row in two.summary["leaderboard"]}["updated"]
+    assert why.startswith("worse than before on ") and why.endswith(f"; {model} is still there")
+
+
 def test_a_held_out_row_is_learned_from_by_neither(days: Path) -> None:
     updated = pipeline().fit(days / "a.csv").update(days / "b.csv")
     judged = updated.summary["evaluation"]["rows"]

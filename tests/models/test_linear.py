@@ -118,6 +118,21 @@ def test_that_nothing_was_learned_is_said() -> None:
     assert predicted[0] == pytest.approx(target.mean(), abs=1)
 
 
+@pytest.mark.parametrize("counts", [[850, 150], [600, 300, 100]])
+def test_of_noise_it_predicts_the_shares_of_the_classes(counts: list[int]) -> None:
+    random = np.random.default_rng(5)
+    table, schema = table_of(random.normal(size=(1000, 3)))
+    labels = random.permutation(np.repeat(np.arange(len(counts)), counts))
+    classes = tuple("abc"[: len(counts)])
+    target = Target("y", "binary" if len(classes) == 2 else "multiclass", classes)
+    fitted = Linear(tolerance=0.5).train(TableData(table, schema, target, labels))
+    assert fitted.summary["best_epoch"] == 0
+    share = np.array(counts) / 1000
+    np.testing.assert_allclose(shares(fitted, table)[0], share, atol=0.02)
+    loss = metrics.log_loss(labels, shares(fitted, table))
+    assert loss == pytest.approx(-np.sum(share * np.log(share)), abs=0.002)
+
+
 def test_l1_brings_useless_weights_to_nearly_nothing() -> None:
     random = np.random.default_rng(0)
     matrix = random.normal(size=(4000, 10))

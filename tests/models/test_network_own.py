@@ -117,3 +117,9 @@ def test_a_loss_that_gives_one_number_is_refused() -> None:
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(UsageError, match=r"torch\.nn\.Module"):
         ps.Network(3)  # type: ignore[arg-type]
+
+
+def test_an_artifact_keeps_settings_that_were_not_said() -> None:
+    made = fitted(None, "label", ps.Network("convnet", epochs=1))
+    (part,) = made._saved.model.architecture["parts"]
+    assert {"filters", "stem", "activation"} <= set(part["settings"])

@@ -240,6 +240,15 @@ def test_a_window_that_is_not_closed_at_the_row_holds_nothing_of_its_day(tmp_pat
     assert two.to_list() == [None, 1.0, 1.0, 1.0, 301.0]
 
 
+def test_rows_without_an_order_are_in_no_window_and_counted(tmp_path: Path) -> None:
+    data = {"x": ("number", [1.0, 2.0, 3.0, 4.0]), "t": ("number", [1.0, None, 2.0, None])}
+    found, heard = laid(source_of(tmp_path, data), Rolling("x", "sum", 2, order="t", suffix="_new"))
+    assert rows_of(found)["x_new"].to_list() == [1.0, None, 4.0, None]
+    assert "2 of 4 rows have no 't'" in heard.text
+    whole = {"x": ("number", [1.0, 2.0]), "t": ("number", [1.0, 2.0])}
+    assert "have no" not in laid(source_of(tmp_path, whole), Rolling("x", "sum", 2, order="t"))[1].text
+
+
 def test_a_large_value_leaves_no_trace_in_the_windows_after_it(tmp_path: Path) -> None:
     data = {"x": ("number", [1e17, 0.1, 0.2, 0.3, 0.4])}
     rows = rows_of(laid(source_of(tmp_path, data), Rolling("x", "sum", 2))[0])

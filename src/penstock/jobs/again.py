@@ -108,6 +108,13 @@ class Record:
         """The definition that the run was asked to fit."""
         return parse_config(self.asked["config"], str(self.destination) + ".run/run.json")
 
+    def has_more(self, source: Source) -> bool:
+        """Whether files have come in that the run did not read when it began."""
+        document = read_json(self.destination.with_name(self.destination.name + ".run") / "run.json")
+        later = {item["path"] for one in document["generations"][1:] for item in one["current"] or ()}
+        first = {item["path"] for item in document["identity"]["inputs"]} - later
+        return any(fingerprint.path not in first for fingerprint in source.fingerprints())
+
     @property
     def fitted(self) -> Saved:
         """The steps as a run of `prepare` fitted them."""
@@ -121,7 +128,7 @@ def replay_predictions(record: Record, saved: Saved, source: Source, *, engine: 
     predicts, schema = prediction_of(source, saved, keep=keep, explain=explain, output=output)
     predicts = replace(predicts, threads=inner_threads(source, engine.resources))
     with Run.reopen(record.destination, engine.resources) as run:
-        identity = {"reading": reading_of(source), "inputs": _inputs_now(run, source)}
+        identity = {"reading": reading_of(source, predicts.inputs), "inputs": _inputs_now(run, source)}
         return replay(run, source, predicts, schema, engine=engine, identity=identity, asked=_asked_now(record, source))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
 from penstock.artifact import Saved
 from penstock.batch import Batch, record_batch
-from penstock.engine import Listener
+from penstock.engine import Listener, Resources
 from penstock.errors import SchemaError
 from penstock.jobs.predict import require
 from penstock.schema import Role, Schema
@@ -18,10 +19,10 @@ from penstock.source import Chunk, Fingerprint, Note, Source
 class AsBefore(Source):
     """New rows with the columns that a pipeline was fitted to: others are not there, and what lacks is missing."""
 
-    def __init__(self, source: Source, schema: Schema) -> None:
+    def __init__(self, source: Source, schema: Schema, notes: tuple[Note, ...] | None = None) -> None:
         self._source = source
         self.schema = schema
-        self.notes = source.notes
+        self.notes = source.notes if notes is None else notes
         self.reading = source.reading
         self.origin = source.origin
 
@@ -49,6 +50,29 @@ class AsBefore(Source):
             listener.said(Note("columns", f"{len(lacking)} are missing", f"nothing depends on them: {shown}"))
         return cls(source, incoming)
 
+    @classmethod
+    def again(cls, source: Source, saved: Saved) -> Source:
+        """The same rows, seen as they were when a pipeline was fitted to them, for what was said of them too."""
+        seen = saved.steps.incoming
+        told = saved.facts.get("profile", {}).get("notes", ())
+        return cls(source.like(seen), seen, tuple(Note(**note) for note in told))
+
+    @classmethod
+    def with_columns(cls, source: Source, schema: Schema) -> Source:
+        """The same rows with the columns of a schema alone; itself, where it has no others or lacks one."""
+        names = set(source.schema.names)
+        if not set(schema.names) < names:
+            return source
+        return cls(source, source.schema.select(schema.names))
+
+    def only(self, paths: Collection[str]) -> Source:
+        """The source's files under these paths."""
+        return AsBefore(self._source.only(paths), self.schema, self.notes)
+
+    def laid_down(self, folder: Path, lent: Resources, listener: Listener) -> Source:
+        """The source's rows, after the work that needs other rows."""
+        return AsBefore(self._source.laid_down(folder, lent, listener), self.schema, self.notes)
+
     def chunks(self) -> Iterator[Chunk]:
         """The source's plan."""
         return self._source.chunks()
@@ -68,8 +92,11 @@ class AsBefore(Source):
         return self._source.fingerprints()
 
     def with_roles(self, roles: Mapping[str, Role]) -> Source:
-        """The source with other roles."""
-        return self._source.with_roles(roles)
+        """The same columns, some with other roles."""
+        there = {name: role for name, role in roles.items() if name in self._source.schema}
+        source = self._source.with_roles(there)
+        schema = self.schema.put(*(source.schema[name] for name in there if name in self.schema))
+        return AsBefore(source, schema, self.notes)
 
     @property
     def planned_nbytes(self) -> int | None:

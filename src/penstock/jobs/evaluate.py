@@ -219,9 +219,22 @@ def _slices(
             slices.append(registry.find("statistics", "sliced")(SHOWN + name, kind, arguments, values=values))
             continue
         shares = [place / _RANGES for place in range(1, _RANGES)]
-        edges = sorted({float(edge) for edge in value.quantile(shares) if math.isfinite(edge)}) or [0.0]
-        slices.append(registry.find("statistics", "sliced")(SHOWN + name, kind, arguments, edges=edges))
+        quantiles = [float(edge) for edge in value.quantile(shares) if math.isfinite(edge)]
+        edges = sorted(set(_readable(quantiles, source.schema[name].kind))) or [0.0]
+        times = source.schema[name].kind is Role.time
+        slices.append(registry.find("statistics", "sliced")(SHOWN + name, kind, arguments, edges=edges, times=times))
     return slices
+
+
+def _readable(edges: Sequence[float], kind: Role) -> list[float]:
+    """Borders as one would say them: between whole numbers there is nothing to cut, and times are cut at a second where
+    that tells as many ranges apart."""
+    if kind is Role.integer:
+        return [float(math.floor(edge)) for edge in edges]
+    if kind is Role.time:
+        seconds = [math.floor(edge / 1e6) * 1e6 for edge in edges]
+        return seconds if len(set(seconds)) == len(set(edges)) else list(edges)
+    return list(edges)
 
 
 @dataclass(frozen=True)

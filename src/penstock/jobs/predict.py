@@ -63,7 +63,7 @@ class Predictor(Transform):
     def transform(self, batch: Batch) -> Batch:
         """The kept columns, the predictions, and what moved them, of a batch."""
         encoded = self.chains[0].transform(batch)
-        every = [encoded]
+        every, averaged = [encoded], None
         if self.output == "features":
             predicted = self.members[0].model.hidden(encoded, threads=self.threads)
         else:
@@ -75,6 +75,7 @@ class Predictor(Transform):
                 every.append(chain.transform(replace(batch, rejected=None)))
                 parts.append(probabilities_of(member.model.predict(every[-1], threads=self.threads), self.target))
             values = mean_of(parts, [member.weight for member in self.members])
+            averaged = values if len(self.members) > 1 and self.target.classes else None
             predicted = predictions(encoded, self.target, values, self.decision)
         kept = those_left(batch, encoded)
         columns = [*(kept.column(name) for name in self.keep), *predicted.columns.columns]
@@ -84,7 +85,7 @@ class Predictor(Transform):
             if self.target.task == "multiclass":
                 labels = predicted.column(PREDICTION)
                 codes = codes_of(labels.dictionary_decode(), self.target.classes).astype(np.int64)
-            moved = self.explain.values(every, codes, self.threads)
+            moved = self.explain.values(every, codes, self.threads, averaged)
             columns += [pa.array(np.ascontiguousarray(column)) for column in moved.T]
             names += names_of(self.explain.columns)
         count = Count("model", rows_in=len(encoded), out=len(encoded))
@@ -275,7 +276,7 @@ def predict(
         **({"output": output} if output != "predictions" else {}),
         "model": digest_of_model(saved),
         "keep": list(keep),
-        "reading": reading_of(source),
+        "reading": reading_of(source, predicts.inputs),
         "inputs": inputs_of(source.fingerprints()),
     }
     if new_only:

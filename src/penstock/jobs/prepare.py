@@ -11,6 +11,7 @@ from penstock.config import PipelineConfig, dump_config
 from penstock.engine import Engine, Listener
 from penstock.errors import UsageError
 from penstock.fitting import fit_steps
+from penstock.jobs.as_before import AsBefore
 from penstock.jobs.audit import audit, reserve
 from penstock.jobs.publish import absolute, asked_of, limited, publish, summary_of
 from penstock.keeping import KeptSource
@@ -53,13 +54,15 @@ def prepare(
     source = related(source, config.data)
     fitted_before = absolute(to).with_name(absolute(to).name + ".run") / "fitted"
     if new_only and artifact.is_artifact(fitted_before):
-        source = source.like(artifact.load(fitted_before).steps.incoming)
+        before = artifact.load(fitted_before).steps.incoming
+        source = AsBefore.with_columns(source.like(before), before)
     if new_only and audit_to is not None:
         raise UsageError(
             "an audit is of a whole run", where="--audit", got="--new-only", remedy="leave one of them out"
         )
-    if config.target is not None and config.target in source.schema:
-        source = source.with_roles({config.target: Role.target})
+    target = config.target
+    if target is not None and target in source.schema and source.schema[target].role is not Role.target:
+        source = source.with_roles({target: Role.target})
     identity = {
         "command": "prepare",
         "config": dump_config(config),

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from penstock.errors import RunError
 from penstock.run_identity import by_path, difference, inputs_of, versions
 from penstock.sinks.parts import SUFFIXES, format_of, tables_of
 from penstock.source import Note, Source
+
+MOST_SIGNS = 80
+"""Of a value that differs, as it is shown."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def repro(destination: Path, source: Source, again: Again, *, test: Source | Non
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
     try:
-        for number, paths in enumerate(_generations(document)):
+        for number, paths in enumerate(_generations(document, source)):
             again(source if paths is None else source.only(paths), to, number > 0)
         if any(one["kind"] == "replay" for one in document["generations"]):
             notes.append(Note("replay", "rows that came in by a replay are read with all others here"))
@@ -128,12 +132,14 @@ def repro(destination: Path, source: Source, again: Again, *, test: Source | Non
     return Reproduced(folder, len(found), alike, wrong, tuple(notes), time.monotonic() - began)
 
 
-def _generations(document: Mapping[str, Any]) -> Iterator[list[str] | None]:
-    """The inputs of each generation that read new ones; None for all."""
+def _generations(document: Mapping[str, Any], source: Source) -> Iterator[list[str] | None]:
+    """The inputs of each generation that read new ones; None for all, where no others have come in since."""
     later = [one["current"] for one in document["generations"] if one["kind"] == "new"]
     taken = {item["path"] for items in later for item in items}
     first = [item["path"] for item in document["identity"]["inputs"] if item["path"] not in taken]
-    yield first if later else None
+    known = {item["path"] for item in document["identity"]["inputs"]}
+    more = any(fingerprint.path not in known for fingerprint in source.fingerprints())
+    yield first if later or more else None
     for items in later:
         yield [item["path"] for item in items]
 
@@ -182,10 +188,18 @@ def _first_difference(old: Path, new: Path, name: str) -> Difference:
         if wrong:
             column = min(wrong, key=lambda one: (wrong[one], first.schema.names.index(one)))
             at = wrong[column]
-            values = (str(table.column(column)[at].as_py()) for table in (first, second))
+            values = (_shown(table.column(column)[at].as_py()) for table in (first, second))
             return Difference(name, "another value", row + at, column, *values)
         row += first.num_rows
     return Difference(name, "the same values, laid out in other bytes")
+
+
+def _shown(value: Any) -> str:
+    """A value for people: bytes by their number and hash, and a long text by its first signs."""
+    if isinstance(value, bytes):
+        return f"{len(value):,} bytes, BLAKE2b {blake2b(value, digest_size=8).hexdigest()}"
+    text = str(value)
+    return text if len(text) <= MOST_SIGNS else text[: MOST_SIGNS - 3] + "..."
 
 
 def _where(first: pa.Table, second: pa.Table, column: str) -> int | None:

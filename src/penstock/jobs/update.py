@@ -269,21 +269,22 @@ def _side_by_side(
     """The updated pipeline and the earlier one on the same new rows, as the rows of a leaderboard, the better first."""
     metric = _FIGURES[target.task]
     was, now = float(before.metrics[metric]), float(after.metrics[metric])
+    text = f"{metric} {now:.5g}, before the update {was:.5g}"
+    worse, place = now > was, parent.folder or "the earlier one"
+    on = f"on {after.rows:,} new rows that neither has learned from"
     rows = [
         {"model": name, "metric": metric, "score": score if math.isfinite(score) else None, "kept": kept, "reason": why}
         for name, score, kept, why in (
-            ("updated", now, True, f"on {after.rows:,} new rows that neither has learned from"),
+            ("updated", now, True, f"worse than before {on}; {place} is still there" if worse else on),
             ("before the update", was, False, "the same rows"),
         )
     ]
-    text = f"{metric} {now:.5g}, before the update {was:.5g}"
-    worse = now > was
     listener.said(
         Note(
             "judged side by side",
             text + (": it is worse than it was" if worse else ""),
-            f"on {after.rows:,} new rows that neither has learned from",
-            f"keep {parent.folder or 'the earlier one'}, or train anew on all rows" if worse else "",
+            on,
+            f"keep {place}, or train anew on all rows" if worse else "",
         )
     )
     return sorted(rows, key=lambda row: math.inf if row["score"] is None else float(str(row["score"])))

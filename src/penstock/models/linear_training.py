@@ -73,7 +73,7 @@ class Training:
         self._refuse_lopsided(labels)
         rows = data.weights()
         self._mean_weight = 1.0 if rows is None else float(np.mean(rows))
-        kept = labels[self._kept]
+        kept = self._labels = labels[self._kept]
         self._center, self._scale = (
             (float(np.mean(kept)), float(np.std(kept)) or 1.0) if self._regression else (0.0, 1.0)
         )
@@ -87,10 +87,11 @@ class Training:
 
     def run(self) -> tuple[Weights, dict[str, Any]]:
         """The weights of the best epoch, in the target's own unit, and what is to be said of the training."""
-        learner = self._learner()
+        begin = self._start or self._shares()
+        learner = self._learner(begin)
         tracer = tracer_of(self._data.listener)
         progress = Progress(self._data.listener)
-        best, best_epoch = self._start or self._zero(), 0
+        best, best_epoch = begin, 0
         best_loss = self._loss(best)
         waited = cuts = learned = epochs = 0
         for epoch in range(self._epochs):
@@ -147,8 +148,24 @@ class Training:
         width = max(span.stop for span in spans_of(self._data.schema).values())
         return Weights(np.zeros((self._outputs, width)), np.zeros(self._outputs))
 
-    def _learner(self) -> SGDClassifier | SGDRegressor:
-        """A learner; scikit-learn's own shuffling is off, since the epochs are shuffled."""
+    def _shares(self) -> Weights:
+        """Where learning begins: whatever a row holds, its class is as likely as the class's weighted share, and a
+        number is the mean."""
+        begin = self._zero()
+        if not self._regression:
+            classes = len(self._data.target.classes)
+            rows = self._data.weights()
+            labels = self._labels
+            counts = np.bincount(labels, None if rows is None else rows[self._kept], minlength=classes)
+            weight = counts * (1.0 if self._class_weights is None else self._class_weights)
+            least = 0.5 / len(labels)  # a class that only the rows held back have is rare, not impossible
+            share = np.clip(weight / np.sum(weight), least, 1.0 - least)
+            # Of more than two classes each output tells one from all others, so these are log odds as well.
+            begin.intercept[:] = np.log(share / (1.0 - share))[-self._outputs :]
+        return begin
+
+    def _learner(self, begin: Weights) -> SGDClassifier | SGDRegressor:
+        """A learner that begins there; scikit-learn's own shuffling is off, since the epochs are shuffled."""
         kind, loss = (SGDRegressor, "squared_error") if self._regression else (SGDClassifier, "log_loss")
         learner = kind(
             loss=loss,
@@ -160,10 +177,9 @@ class Training:
             shuffle=False,
             random_state=0,
         )
-        if self._start is not None:
-            weights = self._start.weights.copy()
-            learner.coef_ = weights[0] if self._regression else weights
-            learner.intercept_ = self._start.intercept.copy()
+        weights = begin.weights.copy()
+        learner.coef_ = weights[0] if self._regression else weights
+        learner.intercept_ = begin.intercept.copy()
         return learner
 
     def _batches(

@@ -69,7 +69,7 @@ def parts_of(model: Network, schema: Schema) -> list[dict[str, Any]]:
                 "kind": kind,
                 "network": network,
                 "sizes": list(sizes_of(field)),
-                "settings": dict(settings),
+                "settings": catalog.complete(network, kind, settings),
                 "scaled": kind != "tokens" and field.type.value_type == "uint8",
             }
         )

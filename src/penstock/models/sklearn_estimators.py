@@ -6,6 +6,7 @@ scikit-learn is loaded here until a class is asked for.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,14 +106,23 @@ def estimator_of(name: Any) -> Estimator:
         'sklearn.linear_model:Ridge'
     """
     if name not in ESTIMATORS:
+        meant = _meant(str(name))
         raise UsageError(
             "no estimator of this name",
             where="sklearn: estimator",
             expected="one of " + ", ".join(NAMES),
             got=repr(name),
-            remedy="write --model sklearn:NAME, or estimator: NAME",
+            remedy=f"did you mean {meant!r}?" if meant else "write --model sklearn:NAME, or estimator: NAME",
         )
     return ESTIMATORS[name]
+
+
+def _meant(name: str) -> str:
+    """Ours for scikit-learn's name of a class, or one that is written much like it; empty for none."""
+    for ours, estimator in ESTIMATORS.items():
+        if name in (estimator.classifier.rpartition(":")[2], estimator.regressor.rpartition(":")[2]) and name:
+            return ours
+    return next(iter(difflib.get_close_matches(name.lower(), NAMES, n=1)), "")
 
 
 _CALIBRATED = (

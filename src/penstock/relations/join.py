@@ -166,7 +166,8 @@ class _Joining:
         kept = int(np.count_nonzero(repeats))
         count = Count(self._join.name, rows_in=self._rows, made=out - kept, out=out, dropped=self._rows - kept)
         tail = self._tail() if self._join.how == "full" else None
-        notes = (self._said(int(np.count_nonzero(matched)), no_key, doubled),)
+        some = int(np.count_nonzero(matched))
+        notes = (self._said(some, no_key, doubled), *self._looked_at(some))
         return Outcome(out, count, stored, beside, tail=tail, notes=notes)
 
     def _single(self) -> npt.NDArray[Any]:
@@ -251,7 +252,9 @@ class _Joining:
         out = matched if self._join.how == "semi" else self._rows - matched
         note = Note("join", f"{matched:,} of {self._rows:,} rows have a match", f"{self._join.how} join")
         count = Count(self._join.name, rows_in=self._rows, out=out, dropped=self._rows - out)
-        return Outcome(out, count, "repeats.npy", notes=(note,))
+        # Where rows that are known elsewhere are left out, none of them is what one hopes for.
+        looked = self._looked_at(matched) if self._join.how == "semi" else ()
+        return Outcome(out, count, "repeats.npy", notes=(note, *looked))
 
     def _tail(self) -> str:
         """The other side's rows without a match, with nulls in the columns that it has not."""
@@ -274,6 +277,16 @@ class _Joining:
 
         self._bench.write("tail.arrow", batches(), schema)
         return "tail.arrow"
+
+    def _looked_at(self, matched: int) -> tuple[Note, ...]:
+        """A warning where the sides have not one key in common."""
+        if matched or not self._rows:
+            return ()
+        keys = ", ".join(left if left == right else f"{left} = {right}" for left, right in self._join.pairs)
+        remedy = (
+            "see whether the keys look alike on both sides: zeros before numbers, spaces, letters' case, other codes"
+        )
+        return (Note(f"look at {keys}", f"not one of {self._rows:,} rows has a match", "join", remedy),)
 
     def _said(self, matched: int, no_key: int, doubled: int) -> Note:
         left = "many" if bool(np.any(self._hits > 1)) else "one"

@@ -20,6 +20,7 @@ from penstock.relation import Outcome, Relation, Shape, Workbench, names_of, one
 from penstock.relations.runs import Run, runs_of
 from penstock.relations.windows import Bounds, Floats, Index, by_rows, by_time, fitted, reduced
 from penstock.schema import Field, Role, Schema
+from penstock.source import Note
 
 CLOSED = ("right", "left", "both", "neither")
 FUNCTIONS = ("median", "mean", "sum", "count", "min", "max", "std", "savitzky_golay")
@@ -77,7 +78,8 @@ class Rolling(Relation):
     out: what was known before it. At the edges of an entity windows are shorter: also those that look ahead, so leave
     out the last rows, whose future is not complete. Missing values are left out; where fewer than ``min_rows`` values
     are in the window, the result is missing, but for "count". A row whose ``order`` is missing gets a missing value,
-    and is in no window. Of windows of time all rows have to fit in memory that are in one of them.
+    and is in no window; how many there are is told. Of windows of time all rows have to fit in memory that are in one
+    of them.
 
     Ends of windows are those of pandas and Polars. With a duration a window is an interval of times, so
     ``closed="left"`` leaves out all rows of the row's own time, as in Polars.
@@ -253,7 +255,9 @@ class Rolling(Relation):
         # A row without an order stands in no window; c0, c1, ... are the columns of `by`, then of `order`.
         read = tuple(dict.fromkeys((*by, *order, *columns)))
         where = f"c{read.index(order[0])} IS NOT NULL" if order else ""
+        met = 0
         for part in runs_of(bench, by, columns, order, where):
+            met += len(part.positions)
             for positions, results in work.take(part):
                 for array, result in zip(found, results, strict=True):
                     array[positions] = result
@@ -265,7 +269,13 @@ class Rolling(Relation):
             schema = pa.schema([(name, pa.float64())])
             bench.write(f"window-{number}.arrow", _batches(array, name), schema)
             beside[f"{name}{self.suffix}"] = ((f"window-{number}.arrow",), name)
-        return Outcome(rows, Count(self.name, rows_in=rows, out=rows), None, beside)
+        return Outcome(rows, Count(self.name, rows_in=rows, out=rows), None, beside, notes=self._said(rows - met, rows))
+
+    def _said(self, lacking: int, rows: int) -> tuple[Note, ...]:
+        if not lacking:
+            return ()
+        text = f"{lacking:,} of {rows:,} rows have no {self.order!r}"
+        return (Note(self.name, text, "they get a missing value, and are in no window", "a filter before it"),)
 
 
 def _batches(values: npt.NDArray[np.float64], name: str) -> Iterator[pa.RecordBatch]:

@@ -18,6 +18,8 @@ from penstock.durable import writing
 from penstock.errors import UsageError
 from penstock.report.page import GENERATOR, page
 
+SUFFIXES = (".html", ".htm")
+"""What the name of a page may end with."""
 MOST_REASONS = 100
 FIRST = 25
 """Rejected rows that are shown as they came."""
@@ -132,10 +134,11 @@ def write_page(document: Mapping[str, Any], to: Path) -> Path:
     """Write the page of a document, in place of an earlier page.
 
     Raises:
-        UsageError: there is something else of that name.
+        UsageError: there is something else of that name, or its suffix is of something else.
         MissingExtra: matplotlib is not installed.
     """
     to = Path(to).absolute()
+    refuse_other_suffix(to)
     if to.exists() and not is_page(to):
         raise UsageError(
             "there is something of that name already, and it is no report",
@@ -150,6 +153,20 @@ def write_page(document: Mapping[str, Any], to: Path) -> Path:
         temporary.write_bytes(made)
         temporary.replace(to)
     return to
+
+
+def refuse_other_suffix(to: Path) -> None:
+    """Refuse to write a page under a name that says that it is something else.
+
+    Example:
+        >>> refuse_other_suffix(Path("report.pdf"))
+        Traceback (most recent call last):
+        penstock.errors.UsageError: report.pdf: no page has this suffix
+          expected: .html, .htm
+          got:      '.pdf'
+    """
+    if to.suffix and to.suffix.lower() not in SUFFIXES:
+        raise UsageError("no page has this suffix", where=str(to), expected=", ".join(SUFFIXES), got=repr(to.suffix))
 
 
 def is_page(path: Path) -> bool:

@@ -87,7 +87,8 @@ def _infer(name: str, texts: pa.Array) -> Inferred:
     kind, what = _kind(present)
     reason = f"{what} in the names of folders, such as {name}={present[0]}"
     alone = len(present.unique()) == 1 and len(present) == len(texts)
-    return Inferred(Role.constant, kind, f"one value, {reason}") if alone else Inferred(kind, kind, reason)
+    # One value so far is no constant: the next day's folder has another.
+    return Inferred(kind, kind, f"one value, {reason}" if alone else reason)
 
 
 def _kind(present: pa.Array) -> tuple[Role, str]:

@@ -288,5 +288,11 @@ def told(address: str, *, steady: bool = False) -> Iterator[None]:
                 "AWS_SKIP_SIGNATURE=true for what is public), or the permission to read and to list",
             ) from error
         if steady or _LASTING.search(text):
-            raise SourceError("can't be read", where=where, got=text[:200]) from error
+            raise SourceError(
+                "can't be read",
+                where=where,
+                got=text[:200],
+                remedy="see whether the address is right and the store can be reached from here (AWS_ENDPOINT_URL, "
+                "AWS_REGION, STORAGE_EMULATOR_HOST name another), and run the command again",
+            ) from error
         raise Unsteady(text[:200]) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -33,6 +34,7 @@ class Sliced(Statistic[dict[int, Any]]):
         arguments: what it is made with.
         values: texts, or
         edges: numbers, ascending; times in microseconds since 1970.
+        times: whether the edges are times, and so are told as dates and times of day (ISO 8601).
 
     Raises:
         UsageError: there are neither values nor edges, or both.
@@ -55,6 +57,8 @@ class Sliced(Statistic[dict[int, Any]]):
         arguments: Mapping[str, Any],
         values: Sequence[str] = (),
         edges: Sequence[float] = (),
+        *,
+        times: bool = False,
     ) -> None:
         if bool(values) == bool(edges):
             raise UsageError("slices are of values or of edges", where=f"column {column!r}", expected="one of them")
@@ -63,6 +67,7 @@ class Sliced(Statistic[dict[int, Any]]):
         self._arguments = dict(arguments)
         self._values = tuple(values)
         self._edges = tuple(float(edge) for edge in edges)
+        self._times = times
         self._empty: Statistic[Any] = find("statistics", kind)(**arguments)
         self._slices: dict[int, Statistic[Any]] = {}
 
@@ -79,7 +84,7 @@ class Sliced(Statistic[dict[int, Any]]):
     @property
     def ranges(self) -> tuple[str, ...]:
         """The ranges between the edges, as text."""
-        shown = [f"{edge:.6g}" for edge in self._edges]
+        shown = [_time(edge) if self._times else _number(edge) for edge in self._edges]
         middle = (f"{low} to {high}" for low, high in pairwise(shown))
         return (f"up to {shown[0]}", *middle, f"above {shown[-1]}")
 
@@ -91,6 +96,7 @@ class Sliced(Statistic[dict[int, Any]]):
             "arguments": self._arguments,
             "values": list(self._values),
             "edges": list(self._edges),
+            "times": self._times,
         }
 
     def update(self, batch: Batch) -> None:
@@ -147,6 +153,20 @@ class Sliced(Statistic[dict[int, Any]]):
     def nbytes(self) -> int:
         """What the states hold in memory [bytes]."""
         return sum(statistic.nbytes for statistic in self._slices.values())
+
+
+def _number(edge: float) -> str:
+    """Six digits; whole numbers with all that they have, as far as floats tell whole numbers apart."""
+    return f"{edge:.0f}" if edge.is_integer() and abs(edge) < 2**53 else f"{edge:.6g}"
+
+
+def _time(edge: float) -> str:
+    """A time in microseconds since 1970, as text; beyond the years 1 to 9999 as a number."""
+    try:
+        found = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=edge)
+    except OverflowError:
+        return _number(edge)
+    return found.isoformat()
 
 
 def _bytes(table: pa.Table) -> bytes:

@@ -136,6 +136,14 @@ def check(name: str, settings: Mapping[str, Any]) -> None:
         raise UsageError("not names of settings", where=f"network {name!r}: settings", got=str(dict(settings)))
 
 
+def complete(name: str, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with every default written out, as JSON values: what an artifact keeps, whatever defaults become."""
+    parameters = list(inspect.signature(_class_of(name)).parameters.values())[_FIXED[kind] :]
+    defaults = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+    return {**plain, **settings}
+
+
 def trunk(name: str, kind: str, *sizes: int, settings: Mapping[str, Any] | None = None) -> nn.Module:
     """A trunk for columns of these sizes, its weights drawn.
 
