@@ -54,6 +54,9 @@ bench: env       ## the benchmarks' tables (see benchmarks/README.md for the pee
 	$(BIN)/python -m benchmarks.csv_reading
 	$(BIN)/python -m benchmarks.bulk_prediction
 	$(BIN)/python -m benchmarks.start_up
+	$(BIN)/python -m benchmarks.relational
+	$(BIN)/python -m benchmarks.profile
+	$(BIN)/python -m benchmarks.encoding
 	$(BIN)/python -m benchmarks.adult examples/data/adult
 
 clean:           ## remove the environment and what tests and demos left

@@ -19,6 +19,7 @@ def folder(tmp_path, monkeypatch):
     for name, shift in (("may", 0.0), ("june", 2.0)):
         x = rng.normal(shift, 1, 400)
         pq.write_table(pa.table({"x": x, "y": np.where(x > shift, "up", "down")}), f"{name}.parquet")
+    (tmp_path / "other.html").write_text("<p>of somebody else</p>")
     return tmp_path
 
 
@@ -66,7 +67,9 @@ def test_a_report_is_made_again_in_the_run_or_where_it_is_asked_for(folder, caps
         (["report", "nothing"], 2, "neither a run nor a saved pipeline"),
         (["profile", "may.parquet", "--target", "z"], 1, "none of the columns"),
         (["profile", "nothing.csv"], 1, "nothing.csv"),
-        (["profile", "may.parquet", "--to", "june.parquet"], 2, "no report"),
+        (["profile", "may.parquet", "--to", "june.parquet"], 2, "no page has this suffix"),
+        (["profile", "may.parquet", "--to", "page.pdf"], 2, "expected: .html, .htm"),
+        (["profile", "may.parquet", "--to", "other.html"], 2, "no report"),
         (["profile"], 2, "DATA"),
     ],
 )

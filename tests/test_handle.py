@@ -63,6 +63,23 @@ def test_a_job_gives_what_the_call_gives(fitted: ps.FittedPipeline, data: Path, 
     assert again.target.column == "y"
 
 
+def test_the_functions_of_the_api_are_started_as_the_methods_are(
+    fitted: ps.FittedPipeline, data: Path, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path / "model")
+    ps.load(tmp_path / "model").predict(data, to=tmp_path / "out")
+    profiled = ps.profile(data, wait=False)
+    assert isinstance(profiled, ps.Job)
+    assert profiled.result(60).to_json()["rows"] == 60_000
+    assert profiled.progress is not None
+    again = ps.repro(run=tmp_path / "out", wait=False)
+    assert isinstance(again, ps.Job)
+    assert again.result(60).identical
+    replayed = ps.replay(tmp_path / "out", wait=False)
+    assert isinstance(replayed, ps.Job)
+    assert replayed.result(60).rows == 60_000
+
+
 def test_progress_is_seen_and_a_result_that_is_not_there_yet_is_said(
     fitted: ps.FittedPipeline, data: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import RunError
+from penstock.jobs.repro import _shown
 
 
 def write(path: Path, start: int, rows: int = 60) -> None:
@@ -60,6 +61,12 @@ def test_an_altered_value_is_told_by_its_file_row_and_column(tmp_path: Path) -> 
     table[:50].write_parquet(part)
     (one,) = ps.repro(tmp_path / "out").differences
     assert (one.row, one.reason) == (50, "more rows than then")
+
+
+def test_bytes_and_long_texts_that_differ_are_told_in_short() -> None:
+    assert _shown(b"") == "0 bytes, BLAKE2b e4a6a0577479b2b4"  # b2sum -l 64 /dev/null
+    assert _shown("a" * 80) == "a" * 80
+    assert _shown("a" * 81) == "a" * 77 + "..."
 
 
 def test_what_cannot_be_done_again_is_refused(model: Path, tmp_path: Path) -> None:

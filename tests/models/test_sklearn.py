@@ -252,6 +252,9 @@ def test_parameters_are_checked_when_the_definition_is_made(name: Any, parameter
     [
         ({"estimator": "forest"}, "no estimator of this name"),
         ({"estimator": None}, "no estimator of this name"),
+        ({"estimator": "LogisticRegression"}, "did you mean 'logistic_regression'"),
+        ({"estimator": "RandomForestRegressor"}, "did you mean 'random_forest'"),
+        ({"estimator": "desicion_tree"}, "did you mean 'decision_tree'"),
         ({"parameters": [1]}, "not parameters"),
         ({"epochs": 3}, "learns from all rows at once"),
         ({"batch_rows": 3}, "learns from all rows at once"),

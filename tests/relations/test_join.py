@@ -105,6 +105,15 @@ def test_matches_that_are_lacking_are_counted_and_said(tmp_path: Path) -> None:
     assert "1 of them for want of a key; 1 keys stand there several times (one_to_many as found)" in heard.text
 
 
+@pytest.mark.parametrize("how", ["left", "inner", "full", "semi", "anti"])
+def test_a_join_without_any_match_warns(tmp_path: Path, how: Any) -> None:
+    left = source(tmp_path, "l", k=("category", ["1", "2"]))
+    right = source(tmp_path, "r", k=("category", ["01", "02"]), v=("integer", [1, 2]))
+    _, heard = laid(left, Join(right, on="k", how=how))
+    warned = "look at k: not one of 2 rows has a match" in heard.text and "keys look alike" in heard.text
+    assert warned == (how != "anti")
+
+
 def test_keys_that_are_all_missing_match_nothing(tmp_path: Path) -> None:
     left = source(tmp_path, "l", k=("integer", [None, None]), x=("integer", [1, 2]))
     right = source(tmp_path, "r", k=("integer", [None]), v=("integer", [1]))

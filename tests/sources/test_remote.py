@@ -26,6 +26,7 @@ import penstock as ps
 from penstock.errors import ChangedError, MissingExtra, PenstockError, ResourceError, SourceError, UsageError
 from penstock.source import ReadOptions, Source
 from penstock.sources.remote import open_remote
+from penstock.sources.remote_filesystems import told
 from penstock.sources.retry import Retries
 from penstock.testing import check_source
 from penstock.testing.sources import read_all
@@ -217,6 +218,12 @@ def test_an_object_that_changes_while_it_is_fetched_is_refused(web: Web) -> None
     web.meanwhile = change
     error = refused(web.at("/a.csv"), kind=ChangedError)
     assert '"one"' in error.expected and '"two"' in error.got
+
+
+def test_a_store_that_is_not_there_is_said_with_what_to_look_at() -> None:
+    with pytest.raises(SourceError, match="can't be read") as caught, told("s3://bucket/x.csv", steady=True):
+        raise OSError("AWS Error NETWORK_CONNECTION during HeadBucket operation: could not resolve hostname")
+    assert "AWS_ENDPOINT_URL" in caught.value.remedy
 
 
 def test_what_a_web_server_does_not_give_is_refused_at_once(web: Web) -> None:

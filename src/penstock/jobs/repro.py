@@ -123,7 +123,12 @@ def repro(destination: Path, source: Source, again: Again, *, test: Source | Non
         for number, paths in enumerate(_generations(document, source)):
             again(source if paths is None else source.only(paths), to, number > 0)
         if any(one["kind"] == "replay" for one in document["generations"]):
-            notes.append(Note("replay", "rows that came in by a replay are read with all others here"))
+            notes.append(
+                Note(
+                    "replay",
+                    "rows that came in by a replay are read with all others here: steps that learn learn from them too",
+                )
+            )
         found = tuple(_compared(destination, to))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
