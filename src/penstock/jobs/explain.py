@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +39,8 @@ _POINTS = 12
 _CONTRIBUTION_ROWS = 200
 """Rows whose contributions are averaged: SHAP values cost a hundred times what a prediction does."""
 _LONGEST = 60
+_LARGE = (Role.picture, Role.clip, Role.tokens, Role.text)
+"""Kinds whose rows are not put together beyond a sample of them."""
 
 
 def explain(
@@ -111,7 +114,7 @@ class _Explanation:
         """Everything, as JSON values."""
         metric = "rmse" if self.target.task == "regression" else "log_loss"
         columns = [name for name in self.predicts.inputs if name != self.target.column][:_MOST_COLUMNS]
-        base = self._loss(metric, self.sample)
+        base = self._loss(metric, *self._predicted(self.sample))
         found = [self._permuted(metric, name, base) for name in columns]
         found.sort(key=lambda one: (-one["drop"], columns.index(one["column"])))
         best = [one["column"] for one in found if one["drop"] > 0][:_DEPENDENCES]
@@ -129,8 +132,19 @@ class _Explanation:
         predicted = replace(self.predicts, keep={}, threads=self.threads).transform(replace(batch, rejected=None))
         return probabilities_of(predicted, self.target), those_left(batch, predicted)
 
-    def _loss(self, metric: str, batch: Batch) -> float:
-        values, left = self._predicted(batch)
+    def _predicted_each(self, batches: Sequence[Batch]) -> list[tuple[npt.NDArray[np.float64], Batch]]:
+        """The same for several, in one go where rows are small: what a call costs is paid once."""
+        if any(self.saved.steps.incoming[name].kind in _LARGE for name in self.predicts.inputs):
+            return [self._predicted(batch) for batch in batches]
+        whole = pa.Table.from_batches([batch.columns for batch in batches]).combine_chunks().to_batches()
+        ends = np.cumsum([len(batch) for batch in batches])
+        if not len(ends) or not ends[-1]:
+            return [self._predicted(batch) for batch in batches]
+        values, left = self._predicted(Batch(whole[0], RowKeys.span("", 0, int(ends[-1]))))
+        places = np.searchsorted(left.keys.rows, [0, *ends])
+        return [(values[first:last], left.slice(int(first), int(last - first))) for first, last in pairwise(places)]
+
+    def _loss(self, metric: str, values: npt.NDArray[np.float64], left: Batch) -> float:
         truth = left.column(self.target.column)
         if self.target.task == "regression":
             labels: npt.NDArray[Any] = truth.cast(pa.float64()).to_numpy(zero_copy_only=False)
@@ -139,11 +153,12 @@ class _Explanation:
         return loss_of(metric, labels, values) if len(labels) else math.nan
 
     def _permuted(self, metric: str, name: str, base: float) -> dict[str, Any]:
-        losses = []
+        shuffled = []
         for repeat in range(REPEATS):
             random = np.random.Generator(np.random.Philox(key=[self.saved.config.seed & (2**63 - 1), repeat]))
             order = pa.array(random.permutation(len(self.sample)))
-            losses.append(self._loss(metric, _with(self.sample, name, self.sample.column(name).take(order))) - base)
+            shuffled.append(_with(self.sample, name, self.sample.column(name).take(order)))
+        losses = [self._loss(metric, *found) - base for found in self._predicted_each(shuffled)]
         return {"column": name, "drop": math.fsum(losses) / REPEATS, "low": min(losses), "high": max(losses)}
 
     def _contributions(self) -> list[dict[str, Any]]:
@@ -171,12 +186,11 @@ class _Explanation:
             return None  # no row stands for all rows of one picture
         few = self.sample.slice(0, _DEPENDENCE_ROWS)
         numeric = field.kind in (Role.number, Role.integer)
+        plain = pa.string() if pa.types.is_dictionary(values.type) else values.type
+        found = _points(values, numeric)
+        alike = [_with(few, name, pa.repeat(pa.scalar(value, plain), len(few))) for value, _ in found]
         points = []
-        for value, rows in _points(values, numeric):
-            same = pa.repeat(
-                pa.scalar(value, values.type if not pa.types.is_dictionary(values.type) else pa.string()), len(few)
-            )
-            predicted, _ = self._predicted(_with(few, name, same))
+        for (value, rows), (predicted, _) in zip(found, self._predicted_each(alike), strict=True):
             if len(predicted):
                 shown: Any = value if numeric or isinstance(value, bool) else _cut(str(value))
                 points.append({"x": shown, "y": float(np.mean(predicted[:, -1])), "rows": rows})
