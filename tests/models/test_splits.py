@@ -10,7 +10,7 @@ from scipy import stats
 
 from penstock.batch import RowKeys
 from penstock.errors import UsageError
-from penstock.models.splits import fold_of, validation_mask
+from penstock.models.splits import fold_of, held_back, parted, validation_mask
 
 ROWS = 20_000
 
@@ -85,3 +85,23 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 def test_no_folds_at_all_are_refused() -> None:
     with pytest.raises(UsageError, match="folds"):
         fold_of(hashes(0, 5), 0)
+
+
+@given(seed=st.integers(0, 1000), groups=st.integers(2, 12), share=st.floats(0.001, 0.5), folds=st.integers(2, 5))
+@settings(max_examples=40, deadline=None)
+def test_of_few_groups_some_are_held_back_and_never_all(seed: int, groups: int, share: float, folds: int) -> None:
+    keys = np.repeat(hashes(seed, groups), 5)
+    held = held_back(keys, share)
+    assert held.sum() > 0
+    assert all(len(set(held[keys == key].tolist())) == 1 for key in keys)
+    if not validation_mask(keys, share).all():
+        assert not held.all()
+    fold = parted(keys, folds)
+    assert all(len(set(fold[keys == key].tolist())) == 1 for key in keys)
+    assert len(set(fold.tolist())) == min(folds, groups)
+
+
+def test_of_many_rows_the_share_is_held_back_and_the_folds_are_by_hash() -> None:
+    keys = hashes(3)
+    assert np.array_equal(held_back(keys, 0.1), validation_mask(keys, 0.1))
+    assert np.array_equal(parted(keys, 5), fold_of(keys, 5))

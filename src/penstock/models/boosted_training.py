@@ -28,7 +28,7 @@ from penstock.model import TrainingData
 from penstock.models.boosted_recipe import Plan, categorical, models_at_once, of_shape, width_of
 from penstock.models.limits import Progress
 from penstock.models.prediction import matrix_type, model_matrix
-from penstock.models.splits import fold_of, validation_mask
+from penstock.models.splits import held_back, parted
 from penstock.resources import held
 from penstock.schema import Schema
 from penstock.source import BLOCK_ROWS
@@ -155,7 +155,7 @@ class Training:
         """The rows held back from a model of every shape."""
         if self._plan.folds > 1:
             return np.ones(self._data.rows, bool)
-        return validation_mask(self._data.hashes(), self._plan.share, ordered=self._data.ordered)
+        return held_back(self._data.hashes(), self._plan.share, ordered=self._data.ordered)
 
     def _models(self) -> Iterator[_One]:
         """The models in their order, whichever is done first; figures are told from this thread."""
@@ -269,9 +269,9 @@ class Training:
     def _part(self, place: int, fold: int) -> npt.NDArray[np.bool_] | None:
         """The rows held back from one model; each shape has a partition of its own."""
         if self._plan.folds > 1:
-            return np.equal(fold_of(self._data.hashes(), self._plan.folds, place), fold)
+            return np.equal(parted(self._data.hashes(), self._plan.folds, place), fold)
         return (
-            validation_mask(self._data.hashes(), self._plan.share, ordered=self._data.ordered)
+            held_back(self._data.hashes(), self._plan.share, ordered=self._data.ordered)
             if self._plan.share > 0
             else None
         )
@@ -307,7 +307,8 @@ class Training:
             where=f"target {self._data.target.column!r}",
             expected="rows in every part" + ("" if regression else ", and two classes outside each"),
             got=f"{len(held_out):,} rows, {held:,} of them held back",
-            remedy="more rows; or folds=1 with early_stopping_rounds=None, which holds nothing back",
+            remedy="more rows (or groups, where rows are kept together); or folds=1 with early_stopping_rounds=None, "
+            "which holds nothing back",
         )
 
     def _raw_scores(self, text: str, held_out: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

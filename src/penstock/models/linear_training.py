@@ -19,7 +19,7 @@ from penstock.errors import DataError
 from penstock.model import TrainingData, spans_of
 from penstock.models.limits import Progress
 from penstock.models.prediction import sigmoid
-from penstock.models.splits import validation_mask
+from penstock.models.splits import held_back
 from penstock.source import Note
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Training:
         self._regression = data.target.task == "regression"
         self._outputs = len(data.target.classes) if data.target.task == "multiclass" else 1
         share = min(model.validation_share, _MOST_VALIDATION_ROWS / max(data.rows, 1))
-        self._held_out = validation_mask(data.hashes(), share, ordered=data.ordered)
+        self._held_out = held_back(data.hashes(), share, ordered=data.ordered)
         self._kept = ~self._held_out
         self.held = int(np.count_nonzero(self._held_out))
         self._refuse_lopsided(labels)
@@ -259,7 +259,7 @@ class Training:
             where=f"target {self._data.target.column!r}",
             expected="rows in both parts" + ("" if self._regression else ", and two classes to learn from"),
             got=f"{self._data.rows:,} rows, {self.held:,} of them held back",
-            remedy="more rows, or another validation_share",
+            remedy="more rows (or groups, where rows are kept together), or another validation_share",
         )
 
 

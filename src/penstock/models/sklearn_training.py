@@ -19,7 +19,7 @@ from penstock.errors import DataError, ResourceError, UsageError
 from penstock.model import TrainingData, spans_of
 from penstock.models.limits import Progress
 from penstock.models.sklearn_matrix import Matrices
-from penstock.models.splits import validation_mask
+from penstock.models.splits import held_back
 from penstock.source import Note
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Training:
             return np.zeros(self._data.rows, bool)
         share = self._model.calibration_share or 0.1
         share = min(share, _MOST_CALIBRATION_ROWS / max(self._data.rows, 1))
-        return validation_mask(self._data.hashes(), share, ordered=self._data.ordered)
+        return held_back(self._data.hashes(), share, ordered=self._data.ordered)
 
     def _row_weights(self, class_weights: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
         """What each row counts, by its class and its own weight (1 on average), shape (rows,).

@@ -70,6 +70,36 @@ def fold_of(hashes: npt.NDArray[np.uint64], folds: int, salt: int = 0) -> npt.ND
     return fold
 
 
+def held_back(hashes: npt.NDArray[np.uint64], share: float, *, ordered: bool = False) -> npt.NDArray[np.bool_]:
+    """`validation_mask`; but where rows or groups are so few that it holds none back, one of them is: never all.
+
+    Example:
+        >>> held_back(np.array([3, 3, 5], np.uint64), 0.01).tolist() in ([True, True, False], [False, False, True])
+        True
+    """
+    mask = validation_mask(hashes, share, ordered=ordered)
+    if share == 0 or mask.any() or not len(hashes):
+        return mask
+    mixed = hashes if ordered else np.concatenate([each for _, each in _mixed(hashes, _VALIDATION, 0)])
+    fewest = mixed == mixed.min()
+    return mask if fewest.all() else fewest
+
+
+def parted(hashes: npt.NDArray[np.uint64], folds: int, salt: int = 0) -> npt.NDArray[np.int32]:
+    """`fold_of`; but where rows or groups are so few that a fold would be empty, they are dealt out to them in turn.
+
+    Example:
+        >>> sorted(parted(np.array([3, 5, 7], np.uint64), 3).tolist())
+        [0, 1, 2]
+    """
+    fold = fold_of(hashes, folds, salt)
+    if len(hashes) == 0 or np.bincount(fold, minlength=folds).min() > 0:
+        return fold
+    mixed = np.concatenate([each for _, each in _mixed(hashes, _FOLD, salt)])
+    _, rank = np.unique(mixed, return_inverse=True)
+    return np.asarray(rank % folds, np.int32)
+
+
 def _mixed(hashes: npt.NDArray[np.uint64], family: int, salt: int) -> Iterator[tuple[slice, npt.NDArray[np.uint64]]]:
     """The hashes mixed with a salt, a block at a time, so that no second array of all rows is held.
 
