@@ -529,6 +529,20 @@ def test_progress_tells_speed_bytes_and_the_time_left() -> None:
     assert unknown == "fit: running, 5 rows, 0 B held"
 
 
+def test_of_a_training_the_loss_is_told_first_and_memory_and_time_are_never_cut_off() -> None:
+    names = ("train", "validation", "accuracy", "dead_units", "gradient_norm", "loss")
+    values = {name: 0.123456789 * (place + 1) for place, name in enumerate(names)}
+    figures = Figures("train, all passes", 300, 600, held=410 * 2**20, seconds=10.0, values=values)
+    line = str(progress_text(figures))
+    assert line.startswith(
+        "train, all passes: 50%, 300 rows, 30 rows/s, 410 MiB held, 10 s left, loss 0.7407, train 0.1235, validation"
+    )
+    assert line.endswith("accuracy 0.3704, dead units 0.4938, gradient norm 0.6173")
+    first, cost, told = printed(progress_lines(figures, ascii_only=True)).splitlines()
+    assert first.endswith("50%  10 s left") and cost == "  300 rows, 30 rows/s, 410 MiB held"
+    assert told.startswith("  loss 0.7407, train 0.1235, validation 0.2469, accuracy 0.3704") and len(told) <= 80
+
+
 def test_text_of_the_user_is_never_markup() -> None:
     shown = printed(error_lines({"message": "no column [bold]x[/]", "got": "[red]"}))
     assert "[bold]x[/]" in shown

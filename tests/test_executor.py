@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from penstock.batch import Batch
-from penstock.engine import Resources, Silent, Station, Task
+from penstock.engine import Resources, Silent, Station, Task, lending_core
 from penstock.engines.local import LocalEngine
 from penstock.errors import DataError, ResourceError, TooManyRejected
 from penstock.executor import Executor
@@ -105,6 +105,61 @@ def test_closing_the_iterator_stops_all_threads_and_abandons_what_was_begun(tmp_
     assert len(list((tmp_path / "parts").iterdir())) < 100
     for path in (tmp_path / "parts").iterdir():
         assert pa.parquet.read_metadata(path).num_rows == 200, "a part that was not finished was left"
+
+
+class Lending:
+    """The first block waits for the third to come: for ever, where no other thread works meanwhile."""
+
+    def __init__(self) -> None:
+        self.came, self.lock = threading.Event(), threading.Lock()
+        self.working, self.most = 0, 0
+
+    def transform(self, batch: Batch) -> Batch:
+        first = int(batch.keys.rows[0])
+        with self.lock:
+            self.working += 1
+            self.most = max(self.most, self.working)
+        if first == 100:
+            self.came.set()
+        if first == 0:
+            with self.lock:
+                self.working -= 1
+            with lending_core():
+                assert self.came.wait(30), "nobody worked while the first block waited"
+            with self.lock:
+                self.working += 1
+                self.most = max(self.most, self.working)
+        with self.lock:
+            self.working -= 1
+        return batch
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_thread_that_waits_lends_its_core_and_gets_it_back(cores: int, tmp_path: Path) -> None:
+    rows, lending = source(), Lending()
+    task = Task("t", rows, None, (Station(lending),), sink(tmp_path, rows.schema))
+    done = list(Executor(task, Resources(cores, 2**34)).run())
+    assert [one.chunk.index for one in done] == list(range(10))
+    assert lending.most <= cores
+    read = pa.concat_tables([pa.parquet.read_table(tmp_path / "parts" / one.receipt.parts[0].name) for one in done])
+    assert read.column("x").to_pylist() == [float(i) for i in range(2_000)]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("penstock-")]
+
+
+def test_an_error_beside_a_thread_that_waits_ends_the_job() -> None:
+    class Stuck(Failing):
+        def transform(self, batch: Batch) -> Batch:
+            if batch.keys.rows[0] == 0:
+                with lending_core():
+                    assert failed.wait(30)
+            if self.at in batch.keys.rows:
+                failed.set()
+            return super().transform(batch)
+
+    failed = threading.Event()
+    with pytest.raises(DataError, match="row 70"):
+        list(Executor(Task("t", source(), None, (Station(Stuck(70)),)), Resources(1, 2**34)).run())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("penstock-")]
 
 
 def test_a_block_that_can_never_fit_is_refused_before_the_first_is_read() -> None:

@@ -81,6 +81,7 @@ ROOMS: dict[str, set[str]] = {
     "target": CONTRACTS | {"statistics"},
     "order": set(),
     "augmenting": CONTRACTS | {"fusion", "pipeline", "target"},
+    "thumbnails": CONTRACTS | {"steps", "statistics"},
     "materialize": CONTRACTS | {"augmenting", "order", "target", "sinks"},
     "keeping": CONTRACTS,
     "cleaning": CONTRACTS | {"steps"},
@@ -90,7 +91,9 @@ ROOMS: dict[str, set[str]] = {
     "run": CONTRACTS,
     "config": CONTRACTS | {"registry"},
     "artifact": CONTRACTS | MACHINERY | {"config"},
-    "jobs": CONTRACTS | MACHINERY | {"config", "artifact", "materialize", "statistics", "sinks", "report"},
+    "jobs": CONTRACTS
+    | MACHINERY
+    | {"config", "artifact", "materialize", "statistics", "sinks", "report", "thumbnails"},
     "report": CONTRACTS | {"artifact", "run", "summary"},
     "handle": CONTRACTS,
     "api": CONTRACTS | MACHINERY | {"config", "artifact", "jobs", "engines", "sources", "report", "handle"},
@@ -133,7 +136,7 @@ JOINED |= dict.fromkeys(
 )
 JOINED |= dict.fromkeys(("relational_link", "relational_query", "relational_run", "relational_store"), "relational")
 JOINED |= {"config_schema": "config", "config_explained": "config", "config_words": "config"}
-JOINED |= {"run_identity": "run", "failing": "executor"}
+JOINED |= {"run_identity": "run", "run_inputs": "run", "failing": "executor"}
 JOINED |= {"updating": "fitting"}
 JOINED |= {"trace_findings": "trace", "terminal_trace": "terminal"}
 JOINED |= {
@@ -226,6 +229,7 @@ def test_public_names_are_these_and_each_can_be_loaded() -> None:
         "__version__", "boolean", "categorical", "columns",
         "BlurPicture", "CropPicture", "DecodeClip", "DecodePicture", "ErasePicture", "FlipPicture", "FrameDifference",
         "GrayPicture", "JitterColor", "NormalizePicture", "PictureStep", "RandomCrop", "ResizePicture", "RotatePicture",
+        "Autoencoder", "IsolationForest", "KMeans", "PCA",
         "load", "numeric", "profile", "read", "replay", "repro", "role", "text", "time",
     }  # fmt: skip
     for name in penstock.__all__:

@@ -65,6 +65,10 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("Linear",), "penstock.models.linear"),
     **dict.fromkeys(("Network",), "penstock.models.network"),
     **dict.fromkeys(("Sklearn",), "penstock.models.sklearn_model"),
+    **dict.fromkeys(("KMeans",), "penstock.models.clusters"),
+    **dict.fromkeys(("PCA",), "penstock.models.components"),
+    **dict.fromkeys(("IsolationForest",), "penstock.models.isolation_forest"),
+    **dict.fromkeys(("Autoencoder",), "penstock.models.autoencoder"),
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast, overload
 
 import pyarrow as pa
 
@@ -22,19 +22,8 @@ from penstock.engine import Engine, Listener, Resources, Silent
 from penstock.engines.local import LocalEngine
 from penstock.errors import UsageError
 from penstock.handle import Job, startable, startable_function
-from penstock.jobs.again import Record, replay_predictions, replay_prepared
-from penstock.jobs.as_before import AsBefore
-from penstock.jobs.evaluate import Judging, evaluate
-from penstock.jobs.explain import explain
 from penstock.jobs.predict import predict
-from penstock.jobs.prepare import prepare
-from penstock.jobs.profile import Profile
-from penstock.jobs.profile import profile as profile_of
 from penstock.jobs.publish import absolute
-from penstock.jobs.repro import Reproduced
-from penstock.jobs.repro import repro as repro_run
-from penstock.jobs.train import train, train_to
-from penstock.jobs.update import Parent, update, update_to
 from penstock.masking import masking_of
 from penstock.model import Auto, Model, Target
 from penstock.relation import Relation
@@ -47,6 +36,10 @@ from penstock.sources.frames import Table, is_table
 from penstock.step import Step
 from penstock.summary import Evaluation, Summary
 from penstock.trace import traceable
+
+if TYPE_CHECKING:
+    from penstock.jobs.profile import Profile
+    from penstock.jobs.repro import Reproduced
 
 Data: TypeAlias = Source | str | Path | Sequence[str | Path] | Table
 Bytes: TypeAlias = int | str | None
@@ -269,6 +262,8 @@ class Pipeline:
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
+        from penstock.jobs.train import train, train_to
+
         listener = listener or Silent()
         engine = _engine(memory, cores, listener, self.sensitive)
         source = _source(data, self.read, lent=engine.resources)
@@ -341,6 +336,8 @@ class Pipeline:
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
+        from penstock.jobs.prepare import prepare
+
         listener = listener or Silent()
         source = _source(data, self.read, lent=_lent(memory, cores))
         _refuse_unknown(self.sensitive, source.schema)
@@ -388,7 +385,7 @@ class FittedPipeline:
         from penstock.report.words import definition_text
 
         saved = self._saved
-        target = f"{self.target.column} ({self.target.task})" if saved.target else ""
+        target = str(self.target) if saved.target else ""
         steps = [definition_text(fitted.step) for fitted in saved.steps.steps]
         return pipeline_html(saved.facts, title=self._title, target=target, steps=steps, model=self._model)
 
@@ -402,7 +399,8 @@ class FittedPipeline:
     def _title(self) -> str:
         if self._saved.model is None:
             return f"FittedPipeline: {len(self._saved.steps.steps)} steps, no model"
-        return f"FittedPipeline: {self._saved.model.name} for {self.target.column!r} ({self.target.task})"
+        what = f"for {self.target.column!r}" if self.target.has_labels else "without a target"
+        return f"FittedPipeline: {self._saved.model.name} {what} ({self.target.task})"
 
     @property
     def schema(self) -> Schema:
@@ -467,6 +465,8 @@ class FittedPipeline:
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
+        from penstock.jobs.evaluate import Judging, evaluate
+
         source = _source(data, self._saved.config.read, self.schema, lent=_lent(memory, cores))
         _refuse_unknown(sensitive, source.schema)
         return evaluate(
@@ -498,6 +498,8 @@ class FittedPipeline:
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
+        from penstock.jobs.explain import explain
+
         source = _source(data, self._saved.config.read, self.schema)
         engine = _engine(memory, cores, listener or Silent(), self._hidden(()))
         with done_for(source, self._saved.config.data, self.schema, engine) as laid:
@@ -598,7 +600,8 @@ class FittedPipeline:
         Args:
             data: the rows.
             to: a folder, or a file (.parquet, .csv, .arrow).
-            keep: columns to write beside the predictions, as they were read, by name or glob.
+            keep: columns to write beside the predictions, as they were read, by name or glob; where each file is a
+                row (pictures, clips, texts), its path if none is named.
             memory: what the process may hold.
             cores: threads; None for all.
             max_rejected: the share of rows (0 to 1) that may be rejected; None for the pipeline's own.
@@ -700,6 +703,8 @@ class FittedPipeline:
         Raises:
             PenstockError: see its tree in `penstock.errors`.
         """
+        from penstock.jobs.update import Parent, update, update_to
+
         if holdout is not None and not 0 <= holdout < 1:
             raise UsageError("not a share", where="holdout", expected="from 0 to below 1", got=str(holdout))
         listener = listener or Silent()
@@ -804,6 +809,8 @@ def replay(
     Raises:
         PenstockError: see its tree in `penstock.errors`.
     """
+    from penstock.jobs.again import Record, replay_predictions, replay_prepared
+
     record = Record.of(Path(run).absolute())
     engine = _engine(memory, cores, listener or Silent(), record.asked.get("sensitive", ()))
     items = record.items
@@ -811,7 +818,8 @@ def replay(
         if config is not None:
             raise UsageError("predictions have no definition of their own", where="config", remedy="change the model")
         saved = record.model()
-        source = _source(items, options or record.data.options, saved.steps.incoming, lent=engine.resources)
+        read = options or record.data.options
+        source = _source(items, read, saved.steps.incoming, lent=engine.resources, labels=read.labels)
         return replay_predictions(record, saved, source, engine=engine)
     if record.command != "prepare":
         raise UsageError(
@@ -823,7 +831,7 @@ def replay(
         )
     definition = record.config if config is None else config.config
     read = options or (record.data.options if config is None else definition.read)
-    source = _source(items, read, record.fitted.steps.incoming, lent=engine.resources)
+    source = _source(items, read, record.fitted.steps.incoming, lent=engine.resources, labels=read.labels)
     return replay_prepared(record, definition, source, engine=engine)
 
 
@@ -854,17 +862,27 @@ def repro(
     Raises:
         RunError: the run is not finished, can't be done again, or its inputs are not what they were.
     """
+    from penstock.jobs.again import Record
+    from penstock.jobs.as_before import AsBefore
+    from penstock.jobs.prepare import prepare
+    from penstock.jobs.repro import repro as repro_run
+    from penstock.jobs.train import train_to
+    from penstock.jobs.update import Parent, update_to
+
     record = Record.of(Path(run).absolute())
     listener = listener or Silent()
     asked = record.asked
-    lent = replace(_lent(memory, cores), masking=masking_of(asked.get("sensitive", ())))
+    lent, labels = (
+        replace(_lent(memory, cores), masking=masking_of(asked.get("sensitive", ()))),
+        record.data.options.labels,
+    )
 
     def engine() -> Engine:
         return LocalEngine(lent, listener)
 
     if record.command == "predict":
         saved = record.model()
-        source = _source(record.items, record.data.options, saved.steps.incoming, lent=lent)
+        source = _source(record.items, record.data.options, saved.steps.incoming, lent=lent, labels=labels)
 
         def predict_again(source: Source, to: Path, further: bool) -> Summary:
             return predict(
@@ -884,8 +902,11 @@ def repro(
     if record.command == "update":
         parent = Parent.of(record.model(), Path(asked["model"]))
         like = parent.saved.steps.incoming
-        source = _source(record.items, record.data.options, like, lent=lent)
-        test = None if origin is None else _source(list(origin.items), origin.options, like, lent=lent)
+        source = _source(record.items, record.data.options, like, lent=lent, labels=labels)
+        test = None
+        if origin is not None:
+            read = origin.options
+            test = _source(list(origin.items), read, like, lent=lent, labels=read.labels)
 
         def update_again(source: Source, to: Path, further: bool) -> object:
             return update_to(
@@ -975,6 +996,8 @@ def profile(
     Raises:
         PenstockError: see its tree in `penstock.errors`.
     """
+    from penstock.jobs.profile import profile as profile_of
+
     listener = listener or Silent()
     chosen = options or ReadOptions()
     source = _source(data, chosen)
@@ -1035,8 +1058,15 @@ def _refuse_unknown(sensitive: Sequence[str], schema: Schema) -> None:
             )
 
 
-def _source(data: Data, options: ReadOptions, like: Schema | None = None, *, lent: Resources | None = None) -> Source:
-    """The data as a source; read with the roles of an earlier schema, where there is one."""
+def _source(
+    data: Data,
+    options: ReadOptions,
+    like: Schema | None = None,
+    *,
+    lent: Resources | None = None,
+    labels: str | None = None,
+) -> Source:
+    """The data as a source; read with the roles of an earlier schema, where there is one; then with these labels."""
     items = data if isinstance(data, (list, tuple)) else [data]
     if not isinstance(data, Source) and not is_table(data) and not all(isinstance(item, (str, Path)) for item in items):
         raise UsageError(
@@ -1048,7 +1078,7 @@ def _source(data: Data, options: ReadOptions, like: Schema | None = None, *, len
     roles, written = options.roles, options.written
     if like is not None and not isinstance(data, Source):
         # The schema has the roles, and a column may be gone; labels are of the data that they were given with.
-        options = replace(options, roles={}, written={}, labels=None)
+        options = replace(options, roles={}, written={}, labels=labels)
     source = data if isinstance(data, Source) else open_source(data, options, lent=lent, queries=True)
     if like is None:
         return source

@@ -211,8 +211,12 @@ def _table_bytes(table: pa.Table) -> bytes:
     return bytes(out.getvalue())
 
 
-def load(folder: Path) -> Saved:
+def load(folder: Path, *, opened: bool = True) -> Saved:
     """Open an artifact.
+
+    Args:
+        folder: where it is.
+        opened: whether models are made ready to predict, whatever time that takes; else the first prediction does it.
 
     Raises:
         ArtifactError: it is not one, is damaged or altered, or of a version that can't be read.
@@ -220,7 +224,10 @@ def load(folder: Path) -> Saved:
     manifest = _manifest(folder)
     _check(folder, manifest)
     try:
-        return _open(folder, manifest)
+        saved = _open(folder, manifest)
+        for member in saved.members if opened else ():
+            member.model.open()
+        return saved
     except ArtifactError:
         raise
     except (PenstockError, KeyError, ValueError, TypeError, pa.ArrowException) as error:

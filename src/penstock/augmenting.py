@@ -40,6 +40,20 @@ class Late:
         """The steps made ready to run."""
         return Chain(list(zip(self.labels, self.steps, strict=True)), self.incoming, use, self.outputs)
 
+    @property
+    def mirrored(self) -> tuple[str, ...]:
+        """Those of the features that are mirrored, left to right, at random."""
+        found = {name for one in self.steps for name in one.mirrored}
+        return tuple(name for name in self.outputs if name in found)
+
+    def after(self, batch: Batch, use: Use) -> Batch:
+        """The columns after the last augmentation: what is done to them then is nothing that a person would see."""
+        last = max(place for place, one in enumerate(self.steps) if one.step.random) + 1
+        outputs = [name for name in self.outputs if name in self.steps[last - 1].schema]
+        return Chain(list(zip(self.labels[:last], self.steps, strict=False)), self.incoming, use, outputs).transform(
+            batch
+        )
+
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The columns that come in."""

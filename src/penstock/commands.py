@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import penstock
-from penstock import registry
+from penstock import artifact, registry
 from penstock.api import FittedPipeline, Pipeline, load
 from penstock.asked import Asked, listed, option, share_of
 from penstock.batch import Count
@@ -60,8 +60,10 @@ def train(terminal: Terminal, asked: Asked) -> None:
         return
     to = Path(asked.to)
     config = _config(terminal, asked)
-    if config.target is None:
-        raise UsageError("no target to learn", expected="--target COLUMN, or target: COLUMN in a pipeline file")
+    if config.target is None and config.model is None and asked.model is None:
+        from penstock.jobs.train import no_target
+
+        raise no_target()
     nbytes, most = asked.nbytes, max_rejected_of(asked, config)
     config = _with_holdout(_with_model(config, terminal, asked), terminal, asked)
     source = _open(terminal, asked, config)
@@ -120,8 +122,9 @@ def explain(terminal: Terminal, asked: Asked) -> None:
 
 
 def predict(terminal: Terminal, asked: Asked) -> None:
-    """Predict every row."""
-    fitted = load(str(asked.model))
+    """Predict every row; pictures are decoded already while a network is opened."""
+    folder = Path(str(asked.model)).absolute()
+    fitted = FittedPipeline(artifact.load(folder, opened=False), folder=folder)
     nbytes, most = asked.nbytes, max_rejected_of(asked, fitted.definition.config)
     source = open_for(fitted, terminal, asked)
     summary = fitted.predict(
@@ -172,7 +175,7 @@ def init(terminal: Terminal, asked: Asked) -> None:
     source = asked.open(asked.data, config.read)
     found = suggest(source, config)
     config = found.config
-    if config.target is not None and config.model is not None:
+    if asked.model is not None or (config.target is not None and config.model is not None):
         config = _with_model(config, terminal, asked)
         config = config if config.holdout else replace(config, holdout=DEFAULT_HOLDOUT)
     schema = (
@@ -293,9 +296,8 @@ def _with_model(config: PipelineConfig, terminal: Terminal, asked: Asked) -> Pip
             model = registry.model_named(asked.model)
     if model is None:
         model = registry.find("models", DEFAULT_MODEL)()
-        others = [name for name in registry.names("models") if name != DEFAULT_MODEL]
         text = "tries " + ", ".join(model.candidates) + " and keeps the best, or their average"
-        terminal.said(Note("model", text, "none was named", f"--model {'|'.join(others)}"))
+        terminal.said(Note("model", text, "none was named", f"--model {'|'.join(model.candidates)}"))
     if asked.effort is not None:
         model = model.at_effort(_effort(asked.effort))
     return replace(config, model=_with_max_rows(model, asked.max_rows))
@@ -392,7 +394,7 @@ def trained_tables(fitted: FittedPipeline, to: Path, rejected: Path | None) -> l
     tables.append(
         facts(
             [
-                ("target", f"{fitted.target.column} ({fitted.target.task})"),
+                ("target", str(fitted.target)),
                 ("learned from", f"{summary['rows']:,} rows"),
                 ("model", ", ".join(f"{name} {number(value)}" for name, value in simple.items())),
                 ("leans on", ", ".join(f"{name} {weight:.0%}" for name, weight in weights[:MOST_WEIGHTS])),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,17 @@ from penstock.masking import Masking
 from penstock.sink import Receipt, Sink
 from penstock.source import Chunk, Note, Source
 from penstock.statistic import Statistic
+
+LENDING: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("LENDING", default=nullcontext)
+"""Set by what runs threads for a job: how one of them lends its core; see `lending_core`."""
+
+
+def lending_core() -> AbstractContextManager[None]:
+    """Within it the calling thread waits for another, and does nothing: one more thread of its job may work meanwhile.
+
+    To go on it waits for a core again, so that never more threads work than the job has cores.
+    """
+    return LENDING.get()()
 
 
 class Transform(Protocol):

@@ -12,6 +12,8 @@ What happens, so that nothing has to be guessed:
 - *Memory.* A block is read only if it fits into what is left of ``resources.memory``, as measured; the first
   unfinished chunk may always have one block, so the work goes on, one block at a time, when memory is tight. A block
   that could never fit is refused before the first one is read.
+- *Lending.* A thread that waits for another inside a step (for a network that is being opened) lends its core: one
+  more thread works meanwhile, as far as memory allows, and never more at once than there are cores.
 - *Success.* Every writer is finished and every reader exhausted; all threads have ended when the iterator ends.
 - *Failure.* The first error wins. No thread takes new work; each ends the block it has in hand; writers that are not
   finished are abandoned, readers closed; then the error is raised where the caller waits. Chunks given out before stay.
@@ -24,13 +26,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from penstock.batch import Batch, Count, add_counts
-from penstock.engine import Figures, Listener, Resources, Silent, Station, Task, tracer_of
+from penstock.engine import LENDING, Figures, Listener, Resources, Silent, Station, Task, tracer_of
 from penstock.errors import DataError, ResourceError
 from penstock.failing import without_failing
 from penstock.resources import give_back, held, keep_freed_memory, show_bytes
@@ -114,6 +116,11 @@ class Executor:
         self._plan: Iterator[Chunk] = iter(())
         self._planning = False
         self._planned_all = False
+        self._threads: list[threading.Thread] = []
+        self._working = 0  # threads at work
+        self._lent = 0  # threads that have lent their core
+        self._returning = 0  # threads that want theirs back
+        self._there = 0  # all threads
         self._stopped = False
         self._failure: BaseException | None = None
         self._in_flight = 0
@@ -140,20 +147,16 @@ class Executor:
         self._refuse_what_cannot_fit()
         keep_freed_memory()
         self._plan = iter(self._task.source.chunks() if chunks is None else chunks)
-        threads = [
-            # In the caller's context: whoever watches this job's waits for the disk, watches these threads' too.
-            threading.Thread(target=copy_context().run, args=(self._work,), name=f"penstock-{i}", daemon=True)
-            for i in range(self._resources.cores)
-        ]
-        for thread in threads:
-            thread.start()
+        with self._lock:
+            for _ in range(self._resources.cores):
+                self._begin_thread()
         try:
             yield from self._collect()
         finally:
             with self._lock:
                 self._stopped = True
                 self._lock.notify_all()
-            for thread in threads:
+            for thread in self._threads:  # none begins any more
                 thread.join()
             self._abandon()
             self._ended = time.monotonic()
@@ -261,7 +264,36 @@ class Executor:
 
     # ------------------------------------------------------------------ the threads' side
 
+    def _begin_thread(self) -> None:
+        # In the caller's context: whoever watches this job's waits for the disk, watches these threads' too.
+        name = f"penstock-{len(self._threads)}"
+        thread = threading.Thread(target=copy_context().run, args=(self._work,), name=name, daemon=True)
+        self._threads.append(thread)
+        self._there += 1
+        thread.start()
+
+    @contextmanager
+    def _lending(self) -> Iterator[None]:
+        """See `penstock.engine.lending_core`."""
+        with self._lock:
+            self._working -= 1
+            self._lent += 1
+            if not self._stopped and self._there < self._resources.cores + self._lent:
+                self._begin_thread()
+            self._lock.notify_all()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent -= 1
+                self._returning += 1  # before whoever would begin something new
+                while self._working >= self._resources.cores:
+                    self._lock.wait()
+                self._returning -= 1
+                self._working += 1
+
     def _work(self) -> None:
+        LENDING.set(self._lending)
         try:
             self._work_on()
         except BaseException as error:
@@ -274,6 +306,9 @@ class Executor:
             with self._lock:
                 picked = self._pick()
                 while picked is None:
+                    if self._there > self._resources.cores + self._lent:
+                        self._there -= 1
+                        return
                     if self._stopped or self._failure or self._all_done():
                         self._lock.notify_all()
                         return
@@ -285,9 +320,14 @@ class Executor:
                     if self._tracer is not None:
                         self._tracer.span(f"wait for {reason}", "wait", began, ended)
                     picked = self._pick()
+                self._working += 1
             stage, job = picked
             began = time.monotonic()
-            piece = job()
+            try:
+                piece = job()
+            finally:
+                with self._lock:
+                    self._working -= 1
             ended = time.monotonic()
             if self._tracer is not None:
                 self._traced_piece(stage, piece, began, ended)
@@ -301,7 +341,7 @@ class Executor:
     def _pick(self) -> tuple[str, Callable[[], _Piece]] | None:
         """The next piece of work: nearest to the end first, then nearest to the front of the plan."""
         self._short_of_memory = False
-        if self._stopped or self._failure:
+        if self._stopped or self._failure or self._working + self._returning >= self._resources.cores:
             return None
         for active in self._active:
             if not active.taking and (active.taken in active.mapped or active.complete):
@@ -339,7 +379,7 @@ class Executor:
 
     def _fits(self) -> bool:
         blocks = sum(active.read - active.taken + active.reading for active in self._active)
-        if blocks >= _BLOCKS_PER_CORE * self._resources.cores:
+        if blocks >= _BLOCKS_PER_CORE * self._resources.cores + self._lent:
             return False
         need = self._need()
         room = self._resources.memory

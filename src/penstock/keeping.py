@@ -8,7 +8,7 @@ same; what is not kept is read again. Which blocks there are, and what is in the
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -99,9 +99,13 @@ class KeptSource(Source):
             self._budget -= nbytes
             return True
 
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """The source's."""
         return self._source.fingerprints()
+
+    def only(self, paths: Collection[str]) -> Source:
+        """The source of these files alone, nothing kept."""
+        return self._source.only(paths)
 
     def with_roles(self, roles: Mapping[str, Role]) -> Source:
         """The source with other roles, nothing kept."""

@@ -11,8 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,7 @@ from penstock.batch import Batch, RowKeys, record_batch
 from penstock.durable import read_json, write_json, writing
 from penstock.engine import Engine, Listener, Resources, Station, Task, Transform
 from penstock.model import Target, TrainingBatch, TrainingData, in_matrix, spans_of
-from penstock.order import Bijection
+from penstock.order import Bijection, by_length
 from penstock.schema import Field, Role, Schema
 from penstock.sink import Receipt
 from penstock.sinks.parts import PartsSink
@@ -36,9 +38,13 @@ _WINDOW_BYTES = 64 * 2**20
 """About the bytes of the rows that are shuffled together, and held for it [bytes]."""
 _TENSOR_WINDOW_BYTES = 2**30
 """The same for rows with tensors, which are gathered from their file batch by batch, and not held [bytes]."""
+_TOGETHER_BYTES = 2 * 2**20
+"""About the bytes of batches with tensors that are gathered and augmented together [bytes]."""
 _LAID_DOWN = "laid-down.json"
 
 T = TypeVar("T")
+Augment: TypeAlias = Callable[[npt.NDArray[np.int64]], Mapping[str, npt.NDArray[Any]]]
+"""From the numbers of some rows to their tensors, augmented or not."""
 
 
 class LaidDown(TrainingData):
@@ -47,7 +53,7 @@ class LaidDown(TrainingData):
     Args:
         folder: where the parts are.
         parts: their names, in order.
-        late: the augmentations and what follows them, done to each batch; None where there are none.
+        late: the augmentations and what follows them, done to each batch; None where there are none. An attribute too.
         other arguments: the attributes of `TrainingData`.
     """
 
@@ -76,7 +82,8 @@ class LaidDown(TrainingData):
         self.listener = listener
         self.checkpoints = checkpoints
         self.history = history
-        self._late = late
+        self.late = late
+        self.mirrored = () if late is None else late.mirrored
         laid = laid_schema(schema, late)
         names = pa.schema([(field.name, field.type) for field in laid])
         names = names.append(pa.field(LABEL, _label_type(target))).append(pa.field(HASH, pa.uint64()))
@@ -105,6 +112,12 @@ class LaidDown(TrainingData):
         """The hash of (seed, row key) of every row."""
         return np.asarray(self._table.column(HASH).to_numpy())
 
+    def before(self, rows: npt.NDArray[np.int64]) -> Batch:
+        """Some rows of the columns that are augmented, as they are before; their keys are those of an epoch's."""
+        names = () if self.late is None else self.late.inputs
+        given = [self._tensors[name].column(rows) for name in names]
+        return Batch(record_batch(given, names, len(rows)), RowKeys(("",), rows))
+
     def epoch(
         self,
         number: int,
@@ -114,17 +127,29 @@ class LaidDown(TrainingData):
         keep: npt.NDArray[np.bool_] | None = None,
         threads: int = 0,
     ) -> Iterator[TrainingBatch]:
-        """One pass in a shuffled order: blocks in a random order, then rows within a window of blocks."""
+        """One pass in a shuffled order: blocks in a random order, then rows within a window of blocks; of those with
+        tokens, rows of like length in a batch."""
         augment = self._augmenting(Use("train", self.seed, number))
         found = (rows for place, rows in enumerate(self._shuffled(number, batch_rows, keep)) if place >= start)
-        yield from ahead(found, lambda rows: self._batch(rows, augment), threads)
+        yield from self._batches(found, batch_rows, augment, threads)
 
     def in_order(
         self, batch_rows: int, *, keep: npt.NDArray[np.bool_] | None = None, threads: int = 0
     ) -> Iterator[TrainingBatch]:
         """One pass in plan order, nothing augmented."""
         plain = self._augmenting(Use("predict", self.seed))
-        yield from ahead(self._in_plan_order(batch_rows, keep), lambda rows: self._batch(rows, plain), threads)
+        yield from self._batches(self._in_plan_order(batch_rows, keep), batch_rows, plain, threads)
+
+    def _batches(
+        self, found: Iterator[_Rows], batch_rows: int, augment: Augment, threads: int
+    ) -> Iterator[TrainingBatch]:
+        """The batches of some rows. Small ones are gathered and augmented several together: what is done for each of
+        them takes longer than the pixels of a few small pictures; what comes out is the same."""
+        size = batch_rows * sum(each.row_bytes for each in self._tensors.values())
+        together = max(1, _TOGETHER_BYTES // size) if size else 1
+        groups = iter(lambda: list(islice(found, together)), [])
+        for batches in ahead(groups, lambda group: self._made(group, augment), threads):
+            yield from batches
 
     def _in_plan_order(self, batch_rows: int, keep: npt.NDArray[np.bool_] | None) -> Iterator[_Rows]:
         rest: _Rows | None = None
@@ -149,6 +174,9 @@ class LaidDown(TrainingData):
             rows = rows if rest is None else _Rows.concat([rest, rows])
             last = first + window >= count
             whole = len(rows) if last else len(rows) // batch_rows * batch_rows
+            if self._tokens:
+                lengths = np.sum([tokens.lengths[rows.rows] for tokens in self._tokens.values()], axis=0)
+                rows = rows.take(by_length(lengths, batch_rows, self.seed, number, first))
             for at in range(0, whole, batch_rows):
                 yield rows.take(slice(at, min(at + batch_rows, whole)))
             rest = rows.take(slice(whole, None))
@@ -190,34 +218,38 @@ class LaidDown(TrainingData):
         )
         return rows if keep is None else rows.take(keep[start : start + table.num_rows])
 
-    def _augmenting(self, use: Use) -> Callable[[npt.NDArray[np.int64]], Mapping[str, npt.NDArray[Any]]]:
+    def _augmenting(self, use: Use) -> Augment:
         """What gives the tensors of some rows, augmented or not."""
         made = {field.name for field in self.schema if field.shape}
-        if self._late is None:
+        if self.late is None:
             return lambda rows: {name: self._tensors[name].take(rows) for name in made}
-        chain, late = self._late.chain(use), set(self._late.outputs)
+        chain, late = self.late.chain(use), set(self.late.outputs)
 
         def tensors(rows: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[Any]]:
-            given = [self._tensors[name].column(rows) for name in chain.inputs]
-            batch = Batch(record_batch(given, chain.inputs, len(rows)), RowKeys(("",), rows))
-            after = chain.transform(batch)
+            after = chain.transform(self.before(rows))
             found = {name: after.column(name).to_numpy_ndarray() for name in late}
             return found | {name: self._tensors[name].take(rows) for name in made - late}
 
         return tensors
 
-    def _batch(
-        self, rows: _Rows, tensors: Callable[[npt.NDArray[np.int64]], Mapping[str, npt.NDArray[Any]]]
-    ) -> TrainingBatch:
-        """The rows as a model takes them: one matrix, vectors written out in it; tensors and tokens beside."""
-        return TrainingBatch(
-            rows.matrix(self.schema),
-            rows.labels,
-            rows.weights,
-            rows.rows,
-            tensors(rows.rows) if self._tensors else {},
-            {name: tokens.take(rows.rows) for name, tokens in self._tokens.items()},
-        )
+    def _made(self, group: Sequence[_Rows], augment: Augment) -> list[TrainingBatch]:
+        """Batches as a model takes them: one matrix, vectors written out in it; tensors and tokens beside."""
+        rows = np.concatenate([one.rows for one in group]) if len(group) > 1 else group[0].rows
+        tensors = augment(rows) if self._tensors else {}
+        batches, end = [], 0
+        for one in group:
+            start, end = end, end + len(one)
+            batches.append(
+                TrainingBatch(
+                    one.matrix(self.schema),
+                    one.labels,
+                    one.weights,
+                    one.rows,
+                    {name: each[start:end] for name, each in tensors.items()},
+                    {name: tokens.take(one.rows) for name, tokens in self._tokens.items()},
+                )
+            )
+        return batches
 
 
 def ahead(items: Iterator[Any], make: Callable[[Any], T], threads: int) -> Iterator[T]:
@@ -251,6 +283,7 @@ class _Tensors:
         self._type = column.type
         self._parts = [chunk.to_numpy_ndarray() for chunk in column.chunks if len(chunk)]
         self._ends = np.cumsum([len(part) for part in self._parts])
+        self._begins = np.array([0, *self._ends], np.int64)
         empty = np.zeros((0, *column.type.shape), column.type.value_type.to_pandas_dtype())
         self._like = self._parts[0] if self._parts else empty
         self.row_bytes = int(self._like.dtype.itemsize * np.prod(column.type.shape))
@@ -259,10 +292,10 @@ class _Tensors:
         """These rows, shape (rows, *shape), in a buffer of their own."""
         out = np.empty((len(rows), *self._like.shape[1:]), self._like.dtype)
         owner = np.searchsorted(self._ends, rows, side="right")
-        for place in np.unique(owner):
-            mine = np.flatnonzero(owner == place)
-            begin = self._ends[place] - len(self._parts[place])
-            out[mine] = self._parts[place][rows[mine] - begin]
+        places = rows - self._begins[owner]
+        # Row by row, each copied once: rows of one part lie together as seldom as there are parts.
+        for at, (part, place) in enumerate(zip(owner.tolist(), places.tolist(), strict=True)):
+            out[at] = self._parts[part][place]
         return out
 
     def column(self, rows: npt.NDArray[np.int64]) -> pa.Array:
@@ -276,6 +309,12 @@ class _Tokens:
     def __init__(self, column: pa.ChunkedArray) -> None:
         self._parts = [chunk for chunk in column.chunks if len(chunk)]
         self._ends = np.cumsum([len(part) for part in self._parts])
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """How many tokens each row has, shape (rows,)."""
+        counts = [part.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) for part in self._parts]
+        return np.concatenate([np.zeros(0, np.int32), *counts]).astype(np.int32)
 
     def take(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """The tokens of these rows, one row after the other, and where each begins, shape (rows + 1,)."""

@@ -27,16 +27,20 @@ FEATURE = "feature_"
 
 Effort: TypeAlias = Literal["quick", "default", "best"]
 """How much time a training may take: for a first look, as a rule, and where every tenth of a percent counts."""
-TaskName: TypeAlias = Literal["binary", "multiclass", "regression"]
+TaskName: TypeAlias = Literal[
+    "binary", "multiclass", "regression", "clustering", "decomposition", "anomaly_detection", "reconstruction"
+]
+_LABELLED = ("binary", "multiclass", "regression")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be predicted.
+    """What is to be predicted, or, where nothing is, what a model makes of the rows by itself.
 
     Attributes:
-        column: the target column.
-        task: "binary", "multiclass" or "regression".
+        column: the target column; empty where a model learns without one.
+        task: "binary", "multiclass" or "regression"; without a target "clustering", "decomposition",
+            "anomaly_detection" or "reconstruction".
         classes: the labels in the order of their codes, ascending; empty for regression. Of two classes the
             second is the positive one.
     """
@@ -46,8 +50,18 @@ class Target:
     classes: tuple[str, ...] = ()
 
     @property
+    def has_labels(self) -> bool:
+        """Whether there is a column to predict."""
+        return self.task in _LABELLED
+
+    def __str__(self) -> str:
+        return f"{self.column} ({self.task})" if self.has_labels else f"none ({self.task})"
+
+    @property
     def prediction_fields(self) -> tuple[Field, ...]:
-        """The columns that a prediction adds."""
+        """The columns that a prediction adds; without a target only the fitted model knows them."""
+        if not self.has_labels:
+            return ()
         if self.task == "regression":
             return (Field(PREDICTION, pa.float64(), Role.number),)
         return (
@@ -95,7 +109,7 @@ class TrainingBatch:
 
     Attributes:
         features: float32, shape (rows, width of `spans_of` the schema); NaN for null; categories by their code.
-        labels: int32 class codes or float64, shape (rows,).
+        labels: int32 class codes or float64, shape (rows,); zeros where there is no target.
         weights: float64, shape (rows,); None where every row counts the same.
         rows: int64, shape (rows,): each row's place in plan order.
         tensors: columns of pictures and clips, augmented, shape (rows, *shape of the field), of the field's type.
@@ -132,6 +146,7 @@ class TrainingData(ABC):
         checkpoints: a folder where a training may leave what it needs to go on after it was killed; it is there again
             when the same command comes back to this training, and goes when the job is done. None where none is kept.
         history: a file for what is told of each epoch, one JSON object in a line; None where none is kept.
+        mirrored: the columns of pictures and clips that an epoch gives mirrored, left to right, at random.
     """
 
     schema: Schema
@@ -143,6 +158,7 @@ class TrainingData(ABC):
     ordered: bool = False
     checkpoints: Path | None = None
     history: Path | None = None
+    mirrored: tuple[str, ...] = ()
 
     @abstractmethod
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -150,7 +166,7 @@ class TrainingData(ABC):
 
     @abstractmethod
     def labels(self) -> npt.NDArray[Any]:
-        """The target in plan order: int32 class codes, or float64; shape (rows,)."""
+        """The target in plan order: int32 class codes, or float64; shape (rows,). Zeros where there is none."""
 
     @abstractmethod
     def weights(self) -> npt.NDArray[np.float64] | None:
@@ -195,6 +211,8 @@ class Model(ABC):
 
     name: str = ""
     """The name in a pipeline file and after ``--model``."""
+    task: ClassVar[TaskName | None] = None
+    """What it makes of rows without a target; None for a model that learns to predict one."""
 
     @abstractmethod
     def steps(self, schema: Schema) -> Sequence[Step]:
@@ -251,7 +269,7 @@ class Model(ABC):
             f"the model {self.name + (':' + estimator if estimator else '')!r} can't be taken further",
             expected="a model that goes on from where it was: boosted, linear, network, or one of scikit-learn's that "
             "learns batch by batch (sgd, perceptron, passive_aggressive, mlp, naive Bayes)",
-            got="one that learns from all rows at once",
+            got="one that learns from all rows at once" if self.task is None else "one that learns without a target",
             remedy="train anew on all rows, old and new: penstock train OLD NEW",
         )
 
@@ -292,6 +310,7 @@ class Auto:
     class_weight: Literal["balanced"] | Mapping[str, float] | None = None
 
     name: ClassVar[str] = "auto"
+    task: ClassVar[TaskName | None] = None
 
     def __post_init__(self) -> None:
         if not self.candidates or len(set(self.candidates)) != len(self.candidates):
@@ -314,6 +333,19 @@ class Auto:
         return replace(self, effort=effort)
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """How rows lie, as a model without a target sees them.
+
+    Attributes:
+        places: float64, shape (rows, dimensions): what distances between rows are measured by.
+        spread: float64, shape (rows,): the mean squared distance of the features from their means in training.
+    """
+
+    places: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
+
+
 class FittedModel(ABC):
     """A model that has learned. Frozen: predicting changes nothing.
 
@@ -329,9 +361,31 @@ class FittedModel(ABC):
     features: Schema
     summary: Mapping[str, Any]
 
+    def open(self) -> None:
+        """Make what it computes with: a model that takes long for that is loaded without, and opened when it predicts.
+
+        Raises:
+            ArtifactError: what was saved is damaged.
+            MissingExtra: a library is not installed.
+        """
+        return
+
     @abstractmethod
     def predict(self, batch: Batch, *, threads: int = 1) -> Batch:
-        """The rows' predictions alone: the columns of ``target.prediction_fields``."""
+        """The rows' predictions alone: the columns of `prediction_fields`."""
+
+    @property
+    def prediction_fields(self) -> tuple[Field, ...]:
+        """The columns that a prediction adds."""
+        return self.target.prediction_fields
+
+    def placed(self, batch: Batch, *, threads: int = 1) -> Placed:
+        """How the rows lie, for a model without a target: what it is judged by.
+
+        Raises:
+            UsageError: it predicts a target.
+        """
+        raise UsageError("the model predicts a target", got=self.name)
 
     def hidden(self, batch: Batch, *, threads: int = 1) -> Batch:
         """What the last hidden layer gives for each row: the columns of `hidden_fields`.

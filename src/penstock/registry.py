@@ -94,12 +94,20 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "linear": "penstock.models.linear:Linear",
         "network": "penstock.models.network:Network",
         "sklearn": "penstock.models.sklearn_model:Sklearn",
+        "kmeans": "penstock.models.clusters:KMeans",
+        "pca": "penstock.models.components:PCA",
+        "isolation_forest": "penstock.models.isolation_forest:IsolationForest",
+        "autoencoder": "penstock.models.autoencoder:Autoencoder",
     },
     "fitted_models": {
         "boosted": "penstock.models.boosted:FittedBoostedTrees",
         "linear": "penstock.models.linear:FittedLinear",
         "network": "penstock.models.network_fitted:FittedNetwork",
         "sklearn": "penstock.models.sklearn_model:FittedSklearn",
+        "kmeans": "penstock.models.clusters:FittedKMeans",
+        "pca": "penstock.models.components:FittedPCA",
+        "isolation_forest": "penstock.models.isolation_forest:FittedIsolationForest",
+        "autoencoder": "penstock.models.autoencoder_fitted:FittedAutoencoder",
     },
     "relations": {
         "deduplicate": "penstock.relations.deduplicate:Deduplicate",
@@ -186,7 +194,7 @@ def find(group: str, name: str) -> Any:
 def model_named(text: str) -> Any:
     """A model with its defaults, as it is named after ``--model``: ``boosted``, or ``sklearn:random_forest``.
 
-    What stands after the colon is the model's first setting.
+    What stands after the colon is the model's first setting; where it is a number, that number.
 
     Raises:
         UsageError: there is none of this name, or it does not take this setting.
@@ -194,10 +202,23 @@ def model_named(text: str) -> Any:
     Example:
         >>> model_named("boosted").name
         'boosted'
+        >>> model_named("kmeans:4").clusters
+        4
     """
     name, colon, setting = text.partition(":")
     definition = find("models", name)
     first = next((item for item in fields(definition) if item.default is MISSING), None)
     if first is not None and first.default_factory is MISSING and not colon:
         raise UsageError(f"the model {name!r} needs its {first.name}", got=text, remedy=f"write {name}:NAME")
-    return definition(setting) if colon else definition()
+    return definition(_number(setting)) if colon else definition()
+
+
+def _number(setting: str) -> str | int | float:
+    try:
+        return int(setting)
+    except ValueError:
+        pass
+    try:
+        return float(setting)
+    except ValueError:
+        return setting

@@ -172,7 +172,7 @@ class RelatedSource(Source):
             name = self.shapes[number].origins[name]
         return -1, name
 
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """Of the files of the base, then of the other sides."""
         others = (other.fingerprints() for _, other in self.relations if other is not None)
         return (*self.base.fingerprints(), *(fingerprint for found in others for fingerprint in found))
@@ -349,7 +349,7 @@ class LaidSource(Source):
             counts, rejected = (), None
             yield from self._through(number + 1, block, at, asked)
 
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """Of the files that the rows came from."""
         return self._of.fingerprints()
 

@@ -53,7 +53,7 @@ def lay_down(related: RelatedSource, folder: Path, lent: Resources, listener: Li
         "format": _FORMAT,
         "reading": related.reading,
         "schemas": [related.base.schema.to_json(), *(shape.schema.to_json() for shape in related.shapes)],
-        "inputs": inputs_of(related.fingerprints()),
+        "inputs": inputs_of(related.fingerprints()).told(),
         "duckdb": duckdb.__version__,
     }
     digest = digest_of(identity)

@@ -201,7 +201,7 @@ def ordered(store: Store, order: npt.NDArray[np.int64]) -> Iterator[pa.RecordBat
 class StoredSource(Source):
     """Rows laid down whole, with their row keys; their ledger is in what is read before them."""
 
-    def __init__(self, store: Store, prints: tuple[Fingerprint, ...]) -> None:
+    def __init__(self, store: Store, prints: Sequence[Fingerprint]) -> None:
         self.store = store
         self.schema = store.schema
         self._fingerprints = prints
@@ -227,7 +227,7 @@ class StoredSource(Source):
             keys = RowKeys(tuple(paths.dictionary.to_pylist()) or ("",), rows.column(ROW).to_numpy(), files)
             yield Batch(record_batch(rows.columns[: len(names)], names, last - first), keys)
 
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """Of the files that the rows came from."""
         return self._fingerprints
 

@@ -29,11 +29,17 @@ from penstock.batch import Count, add_counts
 from penstock.durable import put_in_place, read_json, restore, sync_folder, watched, write_json, writing
 from penstock.engine import Resources
 from penstock.errors import RunError
-from penstock.run_identity import by_path, contents, difference, only_more, versions
+from penstock.run_identity import contents, difference, versions
+from penstock.run_inputs import FOLDER as INPUTS
+from penstock.run_inputs import Inputs, prune, read_asked, read_rows, save_asked, save_rows, shortened
 from penstock.sink import Receipt, ledger
 from penstock.source import Chunk, Note
 
-FORMAT = 2
+FORMAT = 3
+_READABLE = (2, FORMAT)
+"""Format 2 has every list of files in ``run.json`` itself."""
+_LISTS = ("inputs", "test")
+"""What of an identity is a list of files."""
 _OURS = (
     "progress.jsonl",
     "parts",
@@ -85,8 +91,10 @@ class Run:
         self.rejected = self.folder / "rejected"
         self.only: tuple[str, ...] | None = None
         self.notes: tuple[Note, ...] = ()
-        self._identity = json.loads(json.dumps(identity))
-        self._asked = None if asked is None else json.loads(json.dumps(asked))
+        self._given = {key: Inputs.read(identity[key], self.folder) for key in _LISTS if key in identity}
+        lists = {key: found.to_json() for key, found in self._given.items()}
+        self._identity = json.loads(json.dumps({**identity, **lists}))
+        self._asked = None if asked is None else read_asked(json.loads(json.dumps(asked)), self.folder)
         self._resources = resources
         self._receipts: dict[int, Receipt] = {}
         self._plan: dict[int, str] = {}  # chunks with a receipt of an earlier try
@@ -125,7 +133,7 @@ class Run:
 
     def _refuse_foreign_folder(self) -> None:
         there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
-        if there - {"lock", "run.json", ".run.json.new"} and "run.json" not in there and not (there & set(_OURS)):
+        if there - {"lock", "run.json", ".run.json.new"} and "run.json" not in there and not (there & {*_OURS, INPUTS}):
             raise RunError(
                 "the run's folder is there already, and holds something else",
                 where=str(self.folder),
@@ -154,7 +162,7 @@ class Run:
         if before["state"] == "none" or restart:
             self._begin(replaces=restart and (replaceable or published))
             return
-        if before.get("format") != FORMAT:
+        if before.get("format") not in _READABLE:
             raise RunError(
                 "this run was made by another version of Penstock",
                 where=str(self.folder),
@@ -183,25 +191,37 @@ class Run:
     def _changed(self, before: Mapping[str, Any], new_only: bool) -> list[str]:
         """What is another than before; of inputs, where only new ones are wanted, those that were there before."""
         identity, now = before["identity"], self._identity
-        changed = [key for key in sorted({*identity, *now}) if identity.get(key) != now.get(key)]
-        if "inputs" in changed:
-            was, found = (by_path(one["inputs"]) for one in (identity, now))
-            if new_only:
-                same = all(found[path] == was[path] for path in found if path in was)
-            else:
-                same = before["generation"] > 1 and was == found
-            if same:
-                changed.remove("inputs")
+        changed = [
+            key
+            for key in sorted({*identity, *now})
+            if identity.get(key) != now.get(key) and not self._same_files(key, before, new_only)
+        ]
         if before["state"] == "running" and before.get("versions") != versions():
             changed.append("versions")  # the chunks to come would not be of the same making as those that are there
         return changed
 
+    def _same_files(self, key: str, before: Mapping[str, Any], new_only: bool) -> bool:
+        """Whether a part of the identity is a list of files that counts as the same, however it is written down."""
+        if key not in self._given or key not in before["identity"]:
+            return False
+        was, now = Inputs.read(before["identity"][key], self.folder), self._given[key]
+        if now == was or key != "inputs":
+            return now == was
+        if new_only:
+            return not len(now.changed(was))
+        return before["generation"] > 1 and now.agrees(was)
+
     def _refuse_change(self, before: Mapping[str, Any], changed: list[str]) -> None:
-        pairs = {key: (before["identity"].get(key), self._identity.get(key)) for key in changed}
+        pairs: dict[str, tuple[Any, Any]] = {
+            key: (Inputs.read(before["identity"].get(key), self.folder), self._given[key])
+            if key in self._given
+            else (before["identity"].get(key), self._identity.get(key))
+            for key in changed
+        }
         if "versions" in pairs:
             pairs["versions"] = (before["versions"], versions())
         remedy = "write elsewhere with --to, or begin anew with --restart"
-        if changed == ["inputs"] and only_more(*pairs["inputs"]):
+        if changed == ["inputs"] and self._given["inputs"].follows(pairs["inputs"][0]):
             remedy = "take the files that came in since with --new-only, or begin anew with --restart"
         raise RunError(
             "this output belongs to another job",
@@ -216,7 +236,10 @@ class Run:
         if not replaces:
             self._refuse_foreign_output()
         document = {"format": FORMAT, "generation": 1, "kind": "whole", "current": None, "generations": []}
+        for found in self._given.values():
+            found.save(self.folder)
         self._start({**document, "replaces": replaces, "identity": self._identity})
+        prune(self.folder, self._document)
         with writing(self.folder):
             for path in self.folder.iterdir():
                 if path.name in _OURS or path.stem in _OURS:
@@ -230,26 +253,29 @@ class Run:
             self._put(
                 state="running",
                 started=_now(),
-                asked=self._asked,
-                argv=sys.argv,
+                asked=save_asked(self._asked, self.folder),
+                argv=shortened(sys.argv),
                 versions=versions(),
                 resources={"cores": self._resources.cores, "memory": self._resources.memory},
             )
 
     def _begin_new(self) -> None:
         """A further generation of what came in since; none where nothing did."""
-        had = self._document["identity"]["inputs"]
-        known = by_path(had)
-        fresh = [one for one in self._identity["inputs"] if one["path"] not in known]
-        gone = len(known) - len({one["path"] for one in self._identity["inputs"]} & set(known))
-        text = f"{len(fresh):,}, beside {len(known):,} that the output has already"
+        had = self.inputs
+        fresh, gone = self._given["inputs"].beyond(had), len(had.beyond(self._given["inputs"]))
+        text = f"{len(fresh):,}, beside {len(had):,} that the output has already"
         self.notes = (Note("new files", text, f"of those {gone:,} no longer there" if gone else ""),)
-        if not fresh:
+        if not len(fresh):
             return
         self.begin_generation("new", fresh)
         self._limit(fresh, new_only=True)
 
-    def begin_generation(self, kind: str, inputs: list[dict[str, Any]] | None) -> None:
+    @property
+    def inputs(self) -> Inputs:
+        """The files that all generations up to now have read, in order."""
+        return Inputs.read(self._document["identity"].get("inputs"), self.folder)
+
+    def begin_generation(self, kind: str, inputs: Inputs | None) -> None:
         """Begin a further generation of a finished output: what it had stays, until this one takes its place.
 
         Args:
@@ -257,22 +283,24 @@ class Run:
             inputs: what it reads that no other has had; None for nothing of that kind.
         """
         identity = dict(self._document["identity"])
-        identity["inputs"] = [*identity["inputs"], *(inputs or [])]
+        if inputs is not None:
+            identity["inputs"] = self.inputs.plus(inputs).save(self.folder)
         number = self._document["generation"] + 1
-        self._start({**self._document, "generation": number, "kind": kind, "current": inputs, "identity": identity})
+        current = None if inputs is None else inputs.save(self.folder)
+        self._start({**self._document, "generation": number, "kind": kind, "current": current, "identity": identity})
         with writing(self.folder):
             for path in (self.parts, self.folder / "replay", self.folder / "rejected.next"):
                 if path.exists():
                     shutil.rmtree(path)
         self._receipts, self._plan, self._begun = {}, {}, {}
 
-    def _limit(self, inputs: list[dict[str, Any]] | None, new_only: bool) -> None:
+    def _limit(self, inputs: Any, new_only: bool) -> None:
         """Keep to the inputs that the generation under way began with."""
-        now = [one["path"] for one in self._identity["inputs"]]
-        began = [one["path"] for one in (self._document["identity"]["inputs"] if inputs is None else inputs)]
-        if began != now:
-            self.only = tuple(began)
-        late = len(set(now) - {one["path"] for one in self._document["identity"]["inputs"]})
+        now, had = self._given.get("inputs", Inputs.of(())), self.inputs
+        began = had if inputs is None else Inputs.read(inputs, self.folder)
+        if not began.paths.equals(now.paths):
+            self.only = tuple(began.paths.to_pylist())
+        late = len(now.beyond(had))
         if late and new_only:
             text = f"{late:,} more, in since the generation under way began"
             self.notes = (*self.notes, Note("new files", text, "it is finished first", "the same command once more"))
@@ -375,6 +403,11 @@ class Run:
         """All receipts, in plan order."""
         return tuple(self._receipts[index] for index in sorted(self._receipts))
 
+    @property
+    def files(self) -> dict[str, int]:
+        """How many rows each input has, where that is known."""
+        return read_rows(self._document.get("files", {}), self.folder)
+
     # ------------------------------------------------------------------ the end
 
     def commit(self, assemble: Callable[[], Path], summary: Mapping[str, Any]) -> None:
@@ -393,7 +426,7 @@ class Run:
         own = [part.to_json() for receipt in self.receipts for part in receipt.parts]
         self._refuse_lost_parts(own)
         counts = ledger(self.receipts)
-        files: dict[str, int] = dict(self._document.get("files", {})) if self.generation > 1 else {}
+        files = self.files if self.generation > 1 else {}
         for receipt in self.receipts:
             for path, rows in receipt.files.items():
                 files[path] = files.get(path, 0) + rows
@@ -428,6 +461,14 @@ class Run:
             changed: what else of ``run.json`` is another from now on.
         """
         counts = [count.to_json() for count in ledger]
+        if "identity" in changed:
+            lists = {
+                key: Inputs.read(found, self.folder) for key, found in changed["identity"].items() if key in _LISTS
+            }
+            saved = {key: found.save(self.folder) for key, found in lists.items()}
+            changed["identity"] = {**changed["identity"], **saved}
+        if "asked" in changed:
+            changed["asked"] = save_asked(changed["asked"], self.folder)
         self._document |= changed
         generation = {key: self._document[key] for key in ("generation", "kind", "started", "current", "versions")}
         self._put(
@@ -436,7 +477,7 @@ class Run:
             ledger=counts,
             parts=parts,
             rejected=rejected,
-            files=dict(files),
+            files=save_rows(files, self.folder),
             summary=summary,
             published=contents(ready, self.destination.name),
             generations=[*self._document["generations"], {**generation, "parts": len(parts), "summary": summary}],
@@ -461,6 +502,7 @@ class Run:
                 following.replace(self.rejected)
             sync_folder(self.folder)
         self._put(state="committed", finished=_now(), ready=None)
+        prune(self.folder, self._document)
 
     def _in_place(self, ready: Path) -> bool:
         """Whether what is ready has its name already: told by its inode, since a generation may look like the one
@@ -501,7 +543,7 @@ class Run:
             self._refuse_foreign_output()
 
     def _put(self, **values: Any) -> None:
-        self._document = {**self._document, **values}
+        self._document = {**self._document, **values, "format": FORMAT}
         write_json(self.folder / "run.json", self._document)
 
     def close(self) -> None:

@@ -7,12 +7,13 @@ import importlib.metadata
 import itertools
 import json
 import platform
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from penstock.durable import sha256
 from penstock.resources import instruction_sets
+from penstock.run_inputs import Inputs, difference_of
 from penstock.source import Fingerprint, Source
 
 _LIBRARIES = ("penstock", "numpy", "pyarrow", "polars", "lightgbm", "scikit-learn")
@@ -28,9 +29,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def inputs_of(fingerprints: Iterable[Fingerprint]) -> list[dict[str, Any]]:
+def inputs_of(fingerprints: Iterable[Fingerprint]) -> Inputs:
     """Inputs as they count for a job's identity: by content, not by time of change."""
-    return [{"path": f.path, "size": f.size, "digest": f.digest} for f in fingerprints]
+    return Inputs.of(fingerprints)
 
 
 def reading_of(source: Source, columns: Collection[str] | None = None) -> str:
@@ -55,35 +56,12 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def by_path(inputs: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Inputs by their paths.
-
-    Example:
-        >>> by_path([{"path": "a.csv", "size": 3}])
-        {'a.csv': {'path': 'a.csv', 'size': 3}}
-    """
-    return {str(one["path"]): one for one in inputs}
-
-
-def only_more(was: Any, now: Any) -> bool:
-    """Whether inputs are what they were, and others have come in."""
-    before, after = by_path(was or []), by_path(now or [])
-    return all(after.get(path) == one for path, one in before.items()) and len(after) > len(before)
-
-
 def difference(key: str, was: Any, now: Any) -> str:
     """In words, what of a job's identity is another."""
     if key == "versions":
         return ", ".join(f"{n} {was.get(n)} before, {now[n]} now" for n in now if was.get(n) != now[n])
-    if key in ("inputs", "test"):
-        before, after = by_path(was or []), by_path(now or [])
-        told = {
-            "came in since": [path for path in after if path not in before],
-            "no longer there": [path for path in before if path not in after],
-            "changed": [path for path in after if path in before and before[path] != after[path]],
-        }
-        texts = [f"{_some(names)} {what}" for what, names in told.items() if names]
-        return f"{key}: " + ("; ".join(texts) or "the same, in another order")
+    if isinstance(was, Inputs) and isinstance(now, Inputs):
+        return f"{key}: {difference_of(was, now)}"
     if key == "reading" and isinstance(was, str) and isinstance(now, str):
         return _other_reading(was.splitlines(), now.splitlines())
     if isinstance(was, str) and isinstance(now, str):
@@ -120,10 +98,6 @@ def contents(path: Path, name: str | None = None) -> dict[str, str]:
 def _described(path: Path) -> str:
     size = path.stat().st_size
     return f"{size} bytes" + (f", SHA-256 {sha256(path)}" if size <= _HASHED_BYTES else "")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _short(value: Any) -> str:

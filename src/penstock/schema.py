@@ -145,6 +145,20 @@ class Field:
         """The shape of each value of a column of tensors; None for other columns."""
         return shape_of(self.type)
 
+    @property
+    def values_in_words(self) -> str:
+        """What the values are, for people.
+
+        Example:
+            >>> Field("x", tensor(pa.uint8(), (28, 28, 1)), Role.picture).values_in_words
+            'picture: 28 x 28 x 1 values of uint8'
+            >>> Field("x", pa.binary(), Role.picture).values_in_words
+            'picture: binary'
+        """
+        if isinstance(self.type, pa.FixedShapeTensorType):
+            return f"{self.kind.value}: {' x '.join(map(str, self.type.shape))} values of {self.type.value_type}"
+        return f"{self.kind.value}: {self.type}"
+
     def to_json(self) -> dict[str, Any]:
         """The field as JSON values; `from_json` is its inverse."""
         out: dict[str, Any] = {"name": self.name, "type": name_of_type(self.type), "role": self.role.value}

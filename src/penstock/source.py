@@ -184,6 +184,8 @@ class Source(ABC):
     """How it is read, the schema apart: the same files read in the same way give the same rows."""
     origin: Origin | None = None
     """What it was opened from; None for what can't be opened again, as a table in memory."""
+    a_row_each: bool = False
+    """Whether each of its files is one row, number 0: pictures, clips, whole texts."""
 
     @abstractmethod
     def chunks(self) -> Iterator[Chunk]:
@@ -197,7 +199,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """Of the files it reads, in order."""
 
     @abstractmethod

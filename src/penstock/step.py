@@ -96,6 +96,11 @@ class FittedStep(ABC):
     schema: Schema
     """The schema that comes out."""
 
+    @property
+    def mirrored(self) -> tuple[str, ...]:
+        """The columns of pictures and clips that it mirrors, left to right, at random."""
+        return ()
+
     @abstractmethod
     def transform(self, batch: Batch, use: Use) -> Batch:
         """The batch with this step applied; bad rows leave through ``batch.rejected``."""

@@ -225,11 +225,12 @@ class Learnable(Transform):
         """The features, `LABEL`, `HASH` and, where there are weights, `WEIGHT`."""
         encoded = self.encode.transform(batch)
         read = those_left(batch, encoded)
-        values = read.column(self.target.column)
-        if self.target.task == "regression":
-            label = values.cast(pa.float64())
+        if not self.target.has_labels:
+            label = pa.array(np.zeros(len(read), np.int32))
+        elif self.target.task == "regression":
+            label = read.column(self.target.column).cast(pa.float64())
         else:
-            label = pa.array(codes_of(as_labels(values), self.target.classes))
+            label = pa.array(codes_of(as_labels(read.column(self.target.column)), self.target.classes))
         found = self.splitting.hashes(read, salted(self.seed, "model"))
         if self.splitting.time is not None and self.start:
             shares = (share_of(found) - self.start) / (1.0 - self.start)

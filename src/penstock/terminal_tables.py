@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MOST_ROLES = 25
 """Rows of the table of roles; more columns are only counted."""
 _TOPIC = 16
+_FIRST = ("loss", "train", "validation", "accuracy")
+"""Figures of a training that are told first: of the last batch, and of the last epoch."""
 
 
 def note_lines(note: Note) -> RenderableType:
@@ -72,7 +74,7 @@ def roles_table(notes: Sequence[Note]) -> RenderableType:
 
 
 def progress_lines(figures: Figures, *, ascii_only: bool = False) -> RenderableType:
-    """Two lines that are drawn again and again: how far, and at what cost."""
+    """Lines that are drawn again and again: how far, at what cost, and of a training its figures."""
     first = Table.grid(padding=(0, 2, 0, 0))
     cells: list[RenderableType] = [Text(figures.title, "bold")]
     share = _share(figures)
@@ -83,7 +85,8 @@ def progress_lines(figures: Figures, *, ascii_only: bool = False) -> RenderableT
     for _ in cells:
         first.add_column(no_wrap=True)
     first.add_row(*cells)
-    return Group(first, Text("  " + _cost(figures), "dim", no_wrap=True, overflow="ellipsis"))
+    lines = [Text("  " + line, "dim", no_wrap=True, overflow="ellipsis") for line in (_cost(figures), _told(figures))]
+    return Group(first, *(line for line in lines if line.plain.strip()))
 
 
 def progress_text(figures: Figures) -> Text:
@@ -91,7 +94,8 @@ def progress_text(figures: Figures) -> Text:
     share = _share(figures)
     so_far = [f"{share:.0%}"] if share is not None else []
     left = [_left(figures)] if share is not None else []
-    return Text(", ".join([f"{figures.title}: {' '.join(so_far) or 'running'}", _cost(figures), *filter(None, left)]))
+    parts = [f"{figures.title}: {' '.join(so_far) or 'running'}", _cost(figures), *left, _told(figures)]
+    return Text(", ".join(filter(None, parts)))
 
 
 def finished_line(figures: Figures) -> RenderableType:
@@ -119,9 +123,14 @@ def _rate(figures: Figures) -> str:
 
 
 def _cost(figures: Figures) -> str:
-    told = "".join(f"{name.replace('_', ' ')} {value:.4g}, " for name, value in figures.values.items())
     in_flight = f"{show_bytes(figures.in_flight)} in flight, " if figures.in_flight else ""
-    return f"{figures.rows:,} rows{_rate(figures)}, {told}{in_flight}{show_bytes(figures.held)} held"
+    return f"{figures.rows:,} rows{_rate(figures)}, {in_flight}{show_bytes(figures.held)} held"
+
+
+def _told(figures: Figures) -> str:
+    """The figures of a training: what is of most use first, as a narrow terminal shows no more."""
+    order = sorted(figures.values, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+    return ", ".join(f"{name.replace('_', ' ')} {figures.values[name]:.4g}" for name in order)
 
 
 def _short(count: float) -> str:

@@ -1,5 +1,6 @@
 """Rejected rows put through again come out in their places, once, and the whole is what a clean run would have made."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -192,6 +193,89 @@ def test_what_cannot_be_replayed_is_refused_with_its_reason(fitted: ps.FittedPip
     with pytest.raises(RunError, match="can't be opened again"):
         ps.replay(tmp_path / "table")
     assert published(out).equals(before)
+
+
+# --- files that are a row each
+
+
+def drawn(value: int) -> bytes:
+    import cv2
+    import numpy as np
+
+    return bytes(cv2.imencode(".png", np.full((6, 6, 3), value, np.uint8))[1].data)
+
+
+def pictures(folder: Path, count: int, bad: Mapping[int, bytes]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        (folder / f"{number:03d}.png").write_bytes(bad.get(number, drawn(number)))
+    return folder
+
+
+def shades(out: Path) -> dict[str, int]:
+    """The first byte of each picture, by its path, in the order of the rows."""
+    table = pq.read_table(out)
+    pixels = [row[0] for row in table.column("picture").combine_chunks().storage.to_pylist()]
+    return dict(zip(table.column("path").to_pylist(), pixels, strict=True))
+
+
+@pytest.mark.parametrize("name", ["out", "out.arrow"])
+def test_mended_pictures_come_out_in_their_places_and_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("penstock.sources.picture_files.CHUNK_FILES", 16)
+    bad = {0: b"", 7: b"no picture", 15: drawn(15)[:-20], 16: b"", 33: b"\x89PNG", 39: b""}
+    inbox, out = pictures(tmp_path / "in", 40, bad), tmp_path / name
+    pipeline = ps.Pipeline([ps.DecodePicture("picture", size=4, channels=1)], max_rejected=0.5)
+    assert pipeline.prepare(inbox, to=out).rows == 34
+    pictures(inbox, 40, {33: b"\x89PNG"})
+    done = ps.replay(out)
+    assert done.rows == 39
+    rejected = pq.read_table(tmp_path / f"{name}.run" / "rejected").to_pylist()
+    assert [(row["path"], row["row"], row["code"]) for row in rejected] == [("033.png", 0, "not_a_picture")]
+    if out.is_dir():
+        assert list(shades(out).items()) == [(f"{i:03d}.png", i) for i in range(40) if i != 33]
+    pictures(inbox, 40, {})
+    assert ps.replay(out).rows == 40
+    document = read_json(tmp_path / f"{name}.run" / "run.json")
+    counts = [Count.from_json(count) for count in document["ledger"]]
+    assert all(count.balanced for count in counts) and counts[0].rows_in == 40 and counts[-1].out == 40
+    clean = tmp_path / "clean"
+    pipeline.prepare(inbox, to=clean)
+    if out.is_dir():
+        assert shades(out) == shades(clean)
+    assert ps.replay(out).already_done
+    assert pipeline.prepare(inbox, to=out).already_done, "the mended pictures are the run's own"
+
+
+def test_a_limit_that_was_raised_lets_its_pictures_through(tmp_path: Path) -> None:
+    inbox, out = pictures(tmp_path / "in", 10, {4: b"none"}), tmp_path / "out"
+
+    def pipeline(most: int) -> ps.Pipeline:
+        return ps.Pipeline([ps.DecodePicture("picture", size=4, channels=1, max_pixels=most)], max_rejected=1.0)
+
+    pipeline(35).prepare(inbox, to=out)
+    assert ps.replay(out).already_done, "nothing was mended"
+    assert ps.replay(out, config=pipeline(36)).rows == 9
+    assert list(shades(out)) == [f"{i:03d}.png" for i in range(10) if i != 4]
+    (inbox / "004.png").unlink()
+    with pytest.raises(RunError, match="an input with rejected rows is gone"):
+        ps.replay(out)
+
+
+def test_mended_texts_come_out_once(tmp_path: Path) -> None:
+    inbox, out = tmp_path / "texts", tmp_path / "out"
+    inbox.mkdir()
+    for number in range(6):
+        (inbox / f"{number}.txt").write_bytes(b"" if number == 2 else f"text {number}".encode())
+    options = ReadOptions(each="file")
+    pipeline = ps.Pipeline([ps.NormalizeText("text")], max_rejected=0.5)
+    pipeline.prepare(ps.read(inbox, options=options), to=out)
+    assert published(out)["path"].to_list() == [f"{i}.txt" for i in (0, 1, 3, 4, 5)]
+    (inbox / "2.txt").write_bytes(b"Text 2")
+    ps.replay(out)
+    assert published(out)["path"].to_list() == [f"{i}.txt" for i in range(6)]
+    assert published(out)["text"].to_list()[2].casefold() == "text 2"
 
 
 @settings(max_examples=30, deadline=None)

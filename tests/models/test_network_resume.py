@@ -101,6 +101,7 @@ def trained(folder: Path, after: int = -1, **settings: Any) -> FittedNetwork:
 
 SETTINGS = {
     "sgd with momentum, plateau": {"optimizer": "sgd", "momentum": 0.9, "schedule": "plateau", "plateau_patience": 0},
+    "restarts when the loss is flat": {"schedule": "restart_on_plateau", "plateau_patience": 0, "learning_rate": 0.1},
     "adamw, one cycle, dropout": {"dropout": 0.3},
     "accumulated": {"accumulate": 2, "checkpoint_seconds": 0.0},
     "mixed, seldom kept": {"mixup": 0.4, "checkpoint_seconds": 3600.0},
@@ -197,3 +198,12 @@ def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
 def test_a_training_that_diverges_says_the_step_and_the_rows(tmp_path: Path) -> None:
     with pytest.raises(ps.errors.DataError, match=r"(?s)step 2: .*diverged.*rows.*learning_rate"):
         trained(tmp_path, optimizer="sgd", learning_rate=1e6, clip_norm=None, schedule="constant")
+
+
+def test_of_a_few_rows_held_back_the_last_epochs_weights_are_kept_unless_a_patience_is_given(tmp_path: Path) -> None:
+    rising = {"learning_rate": 0.3, "schedule": "constant", "averaging": 0.0, "epochs": 6}
+    last = trained(tmp_path, **rising)
+    best = trained(tmp_path, **{**rising, "patience": 6})
+    losses = [one["validation"] for one in best.summary["history"]]
+    assert best.summary["best_epoch"] == 1 + int(np.argmin(losses)) < 6
+    assert last.summary["best_epoch"] == 6 and last.weights != best.weights

@@ -10,7 +10,7 @@ from scipy import stats
 
 from penstock.batch import RowKeys
 from penstock.errors import UsageError
-from penstock.models.splits import fold_of, held_back, parted, validation_mask
+from penstock.models.splits import fold_of, held_back, parted, taught, validation_mask
 
 ROWS = 20_000
 
@@ -105,3 +105,19 @@ def test_of_many_rows_the_share_is_held_back_and_the_folds_are_by_hash() -> None
     keys = hashes(3)
     assert np.array_equal(held_back(keys, 0.1), validation_mask(keys, 0.1))
     assert np.array_equal(parted(keys, 5), fold_of(keys, 5))
+
+
+@given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=40), seed=st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_no_class_is_judged_that_is_never_learned_and_every_class_is_learned(labels: list[int], seed: int) -> None:
+    classes = np.array(labels)
+    held = np.random.default_rng(seed).random(len(classes)) < 0.4
+    learned, judged = taught(held, classes)
+    assert set(classes[learned].tolist()) == set(labels)
+    assert judged.any()
+    if (learned & judged).any():  # no row held back would have a class that others teach
+        assert learned.all() and judged.all() and not set(classes[held].tolist()) & set(classes[~held].tolist())
+    else:
+        assert (learned ^ judged).all() and not (judged & ~held).any()
+        lone = set(classes[held].tolist()) - set(classes[~held].tolist())
+        assert np.array_equal(judged, held & ~np.isin(classes, sorted(lone)))

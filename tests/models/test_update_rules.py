@@ -13,6 +13,7 @@ import torch
 
 from penstock.models.network import Network
 from penstock.models.network_optimizing import Schedule, optimizer_of
+from penstock.models.networks.names import SCHEDULES
 
 Vector = npt.NDArray[np.float64]
 
@@ -208,13 +209,13 @@ def test_a_plateau_cuts_as_torchs_does() -> None:
     schedule = Schedule(Network(schedule="plateau", plateau_patience=1, epochs=EPOCHS), PER_EPOCH)
     best = math.inf
     for loss in losses:
-        schedule.after_epoch(loss < best)
+        schedule.after_epoch(loss < best, 0)
         best = min(best, loss)
         torchs_own.step(loss)
         assert schedule.factor(0) == pytest.approx(torchs_own.get_last_lr()[0])
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau"])
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_lies_between_nothing_and_the_rate_and_may_be_longer_than_the_training(name: Any) -> None:
     schedule = Schedule(Network(schedule=name, epochs=1), 1)
     assert all(0 <= schedule.factor(step) <= 1 for step in range(5))

@@ -169,7 +169,7 @@ def test_a_text_without_a_word_is_said_to_say_nothing_and_a_column_left_out_by_h
             "x": random.normal(size=200),
             "dropped": random.normal(size=200),
             "null": pa.nulls(200, pa.string()),
-            "once": [f"wordy{row} unique{row}" for row in range(200)],
+            "once": [f"wordy{chr(97 + row % 26) * (1 + row // 26)}" for row in range(200)],
             "y": np.where(random.random(200) < 0.5, "a", "b"),
         }
     )

@@ -8,6 +8,11 @@ from typing import Any
 NASTY = "<script>alert('x')</script>"
 BIDI = "\u202eesrever"
 LONG = "long " * 40_000
+DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR4nGOI"
+    "qjgBQQxwFgBdmAmdPpFYkwAAAABJRU5ErkJggg=="
+)
+"""A picture of three by two pixels."""
 
 
 def number_column(name: str, *, role: str = "number", missing: int = 0) -> dict[str, Any]:
@@ -193,6 +198,26 @@ def curves() -> dict[str, Any]:
     }
 
 
+def pictures() -> dict[str, Any]:
+    """A mistake with a picture, a clip, and a row with its augmentations."""
+
+    def images(count: int) -> list[dict[str, Any]]:
+        return [{"height": 2, "width": 3, "data": DOT} for _ in range(count)]
+
+    def row(expected: str, predicted: str, kind: str, column: str, frames: int) -> dict[str, Any]:
+        columns = [{"column": column, "kind": kind, "images": images(frames)}]
+        told = {"path": f"a {NASTY}.jpg", "row": 0, "expected": expected, "predicted": predicted, "probability": 0.9}
+        return {**told, "columns": columns}
+
+    augmented = {"column": "photo", "kind": "picture", "label": "yes", "before": images(1)}
+    return {
+        "of": "rows held out",
+        "mistakes": [row(NASTY, "no", "picture", "photo", 1)],
+        "samples": [row("yes", "yes", "clip", "film", 3)],
+        "augmented": [{**augmented, "after": [images(1), images(1)]}],
+    }
+
+
 def model() -> dict[str, Any]:
     """A page's document with every section."""
     columns = ["age", "city", "since", NASTY]
@@ -267,6 +292,7 @@ def model() -> dict[str, Any]:
                 },
             ],
         },
+        "pictures": pictures(),
         "mistakes": [
             {
                 "path": "june.csv",

@@ -11,7 +11,18 @@ from report_documents import BIDI, LONG, NASTY, curves, model, number_column, pr
 
 from penstock.report.page import page
 
-SECTIONS = ("data", "cleaning", "training", "evaluation", "explanation", "mistakes", "rejected", "work", "reproduce")
+SECTIONS = (
+    "data",
+    "cleaning",
+    "training",
+    "evaluation",
+    "explanation",
+    "pictures",
+    "mistakes",
+    "rejected",
+    "work",
+    "reproduce",
+)
 VOID = {"meta", "br", "link", "img", "rect", "path", "use"}
 
 
@@ -24,8 +35,11 @@ class Reader(html.parser.HTMLParser):
         self.texts: list[str] = []
         self.attributes: list[tuple[str, str, str | None]] = []
         self.tags: list[str] = []
+        self.images: list[dict[str, str | None]] = []
 
     def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.images.append(dict(attrs))
         self.tags.append(tag)
         self.attributes += [(tag, name, value) for name, value in attrs]
         if tag not in VOID:
@@ -71,6 +85,7 @@ def test_every_section_is_there_and_well_formed(whole):
         ("profile", "data"),
         ("cleaning", "cleaning"),
         ("evaluation", "evaluation"),
+        ("pictures", "pictures"),
         ("mistakes", "mistakes"),
         ("rejected", "rejected"),
     ],
@@ -90,8 +105,11 @@ def test_any_one_fact_alone_makes_a_page(only):
 def test_nothing_is_asked_of_a_network_and_nothing_is_run(whole):
     reader = read(whole)
     assert "script" not in reader.tags
-    assert not {"img", "link", "iframe", "object", "embed", "form", "base"} & set(reader.tags)
-    for _, name, value in reader.attributes:
+    assert not {"link", "iframe", "object", "embed", "form", "base"} & set(reader.tags)
+    for tag, name, value in reader.attributes:
+        if (tag, name) == ("img", "src"):
+            assert re.fullmatch(r"data:image/png;base64,[A-Za-z0-9+/=]+", value)
+            continue
         assert name not in ("src", "srcset", "action", "background", "poster") and not name.startswith("on")
         if "href" in name:
             assert value.startswith("#")
@@ -110,6 +128,50 @@ def test_what_comes_from_data_is_text_and_never_markup(whole):
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", whole)
     assert "\ufeff" not in whole
     whole.encode("utf-8")
+
+
+def test_pictures_are_read_out_and_have_their_size(whole):
+    images = read(whole).images
+    said = [one["alt"] for one in images]
+    assert said[0] == f"{NASTY}, predicted no (photo)"
+    assert said[1:4] == [f"yes, predicted yes (film): frame {place} of 3" for place in (1, 2, 3)]
+    assert said[4:] == ["yes before", "yes in epoch 1", "yes in epoch 2"]
+    assert {(one["width"], one["height"]) for one in images} == {("96", "64")}  # of 3 x 2 pixels, by whole numbers
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "https://example.org/x.png",
+        "data:image/svg+xml;base64,PHN2Zz4=",
+        'data:image/png;base64,AA==" onerror="x',
+        None,
+        5,
+    ],
+)
+def test_what_is_no_picture_is_not_shown(data):
+    document = model()
+    (column,) = document["pictures"]["mistakes"][0]["columns"]
+    document["pictures"] = {"mistakes": document["pictures"]["mistakes"]}
+    column["images"][0]["data"] = data
+    found = page(document)
+    assert "<img" not in found and '<section id="pictures">' not in found
+
+
+def test_mistakes_that_are_pictures_alone_are_shown_once():
+    document = model()
+    for one in document["mistakes"]:
+        one["values"] = {}
+    assert '<section id="mistakes">' not in page(document)
+    del document["pictures"]
+    assert '<section id="mistakes">' in page(document)
+
+
+def test_a_text_that_was_cut_before_says_how_long_it_was():
+    document = model()
+    document["mistakes"] = [{**document["mistakes"][0], "values": {"text": "a" * 200 + "... (10,485,760 characters)"}}]
+    found = page(document)
+    assert f"<bdi>{'a' * 200}…</bdi> <i>10,485,760 characters</i>" in found
 
 
 def test_text_of_another_direction_is_kept_apart(whole):

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import penstock as ps
 from penstock.errors import UsageError
-from penstock.source import Source
+from penstock.source import ReadOptions, Source
+from penstock.sources.files import find_files
+from penstock.sources.parquet import ParquetSource
 from penstock.testing import check_source
 from penstock.testing.sources import read_all
 
@@ -90,6 +93,8 @@ def test_names_of_which_none_is_there_stay_text_and_it_is_said(folder: Path) -> 
     source = ps.read(path)
     assert source.schema["photo"].role is ps.Role.key
     assert "none of the first is in" in "\n".join(map(str, source.notes))
+    outside = table(folder, [f"{folder / 'img'}/{number}.png,1" for number in range(3)], "out.csv")
+    assert "the first lead out of" in "\n".join(map(str, ps.read(outside).notes))
     addresses = table(folder, [f"https://example.com/{number}.png,1" for number in range(5)], "u.csv")
     assert ps.read(addresses).schema["photo"].role is not ps.Role.picture
 
@@ -125,6 +130,31 @@ def test_another_role_makes_it_a_column_again(folder: Path) -> None:
     source = ps.read(path, roles={"photo": "category"})
     assert values_of(source, "photo")[0] == "img/0.png"
     assert values_of(ps.read(path).with_roles({"photo": ps.Role.key}), "photo")[0] == "img/0.png"
+
+
+def test_decoded_pictures_beside_their_paths_are_those_of_the_table(folder: Path) -> None:
+    pixels = pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1))
+    path = folder.parent / "part-00000.parquet"
+    pq.write_table(pa.table({"path": ["rose/1.png", "rose/2.png", "tulip/3.png"], "picture": pixels}), path)
+    source = ps.read(path)
+    assert [(field.name, field.role) for field in source.schema] == [
+        ("path", ps.Role.key),
+        ("picture", ps.Role.picture),
+    ]
+    assert "none of the first is in" in "\n".join(map(str, source.notes))
+    assert list(source.chunks()) == list(ParquetSource(find_files(path), ReadOptions()).chunks()), "not cut anew"
+    again = source.like(source.schema)
+    assert again.schema.to_arrow() == source.schema.to_arrow()
+    assert values_of(again, "picture") == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_decoded_pictures_beside_files_that_are_there_are_both_read(folder: Path) -> None:
+    pixels = pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1))
+    pq.write_table(pa.table({"photo": ["img/1.png", "img/2.png"], "mask": pixels}), folder / "t.parquet")
+    source = ps.read(folder / "t.parquet")
+    again = source.like(source.schema)
+    assert values_of(again, "photo") == [PNG + bytes([1]), PNG + bytes([2])]
+    assert values_of(again, "mask") == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_pictures_stored_in_a_table_are_read(folder: Path) -> None:

@@ -47,6 +47,16 @@ def test_fewer_rows_than_its_size_are_all_kept():
     assert sorted(value.table["x"].to_pylist()) == [float(i) for i in range(40)]
 
 
+def test_vectors_are_kept_with_their_rows():
+    points = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(20, dtype=np.float32)), 2)
+    found = folded(Sample(["x"], size=4, vectors={"p": 2}), [batch({"x": np.arange(10.0), "p": points})])
+    value = found.value()
+    assert value.table.num_rows == 4
+    wanted = [[2 * x, 2 * x + 1] for x in value.table["x"].to_pylist()]
+    assert value.table["p"].to_pylist() == wanted
+    assert Sample(**found.parameters()).from_state(found.state()).value().table.equals(value.table)
+
+
 def test_names_that_are_those_of_keys_or_places_are_no_trouble():
     columns = {"hash": [1.0, 2.0], "0": ["a", None], "row": [True, None], "path": ["p", "q"]}
     value = folded(Sample(["hash", "row"], ["0", "path"], size=5), [batch(columns)]).value()

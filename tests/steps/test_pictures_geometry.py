@@ -16,6 +16,8 @@ from penstock.batch import Batch, RowKeys
 from penstock.errors import SchemaError, UsageError
 from penstock.schema import Field, Role, Schema, tensor
 from penstock.step import Step, Use
+from penstock.steps import pictures_geometry
+from penstock.steps.pictures_geometry import mirror
 
 TRAIN = Use("train", 3, 1)
 RANDOM: dict[str, Step] = {
@@ -80,6 +82,13 @@ def test_a_random_crop_is_a_part_of_the_padded_picture_and_every_place_occurs() 
     assert min(counts) > 600 / 9 / 2 and max(counts) < 600 / 9 * 2
 
 
+def test_a_random_crop_moves_by_a_share_of_each_side() -> None:
+    x = np.broadcast_to(pixels(1, 10, 20, 1), (600, 10, 20, 1))
+    padded = np.pad(x[0], ((1, 1), (2, 2), (0, 0)))
+    places = {padded[top : top + 10, left : left + 20].tobytes() for top in range(3) for left in range(5)}
+    assert {one.tobytes() for one in run(ps.RandomCrop("x", padding=0.1), x)} == places
+
+
 def test_flips_mirror_by_their_probability() -> None:
     x = pixels(800, 4, 5, 3)
     for direction, axis in (("horizontal", 2), ("vertical", 1)):
@@ -91,6 +100,30 @@ def test_flips_mirror_by_their_probability() -> None:
     both = run(ps.FlipPicture("x", "both", 1.0), x)
     assert np.array_equal(both, x[:, ::-1, ::-1])
     assert np.array_equal(run(ps.FlipPicture("x", "both", 0.0), x), x)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_opencv_mirrors_as_slices_do(kind: type, channels: int) -> None:
+    frames = pixels(2, 5, 6, channels).astype(kind)
+    for right, below in ((True, False), (False, True), (True, True)):
+        out = np.zeros_like(frames)
+        mirror(frames, out, right, below)
+        assert (out == frames[:, :: -1 if below else 1, :: -1 if right else 1]).all()
+
+
+@pytest.mark.parametrize(("size", "padding"), [(8, 4), (5, 1), (12, 20), (3, 9)])
+def test_large_pictures_are_cut_as_if_they_had_been_padded(
+    size: int, padding: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = pixels(40, 8, 8, 3)
+    step = ps.RandomCrop("x", size, padding=padding) if size <= 8 else ps.RandomCrop("x", padding=padding)
+    found = []
+    for large in (0, 2**30):
+        monkeypatch.setattr(pictures_geometry, "_LARGE", large)
+        found.append(run(step, values))
+    assert (found[0] == found[1]).all()
+    assert (found[0] == 0).any(), "no part reaches beyond its picture"
 
 
 def test_a_rotation_is_about_the_middle_and_within_its_degrees() -> None:

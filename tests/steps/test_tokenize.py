@@ -60,6 +60,28 @@ def test_rare_tokens_and_those_beyond_the_size_are_unknown() -> None:
     assert fitted(texts, size=1).schema["text"].categories == (UNKNOWN, "a")
 
 
+def test_the_shape_of_a_rare_word_stands_in_its_place_where_it_is_frequent() -> None:
+    texts: list[str | None] = ["call 0800111 NOW", "Call 0800222 now", "call 3 天天", "call X天天"]
+    known = fitted(texts, min_count=2, rare="shape").schema["text"].categories
+    # "NOW" and "now" are one word, whose shapes are counted all the same; pairs of ideographs are no words.
+    assert known == (UNKNOWN, "call", "天", "<0000000>", "now")
+    assert tokens(texts, min_count=2, rare="shape")[0] == ["call", "<0000000>", "now"]
+    step = fitted(texts, min_count=2, rare="shape")
+    assert ids(step, ["Call 7777777 Bob 天", None]) == [[1, 3, 0, 2], []]
+    both = fitted(["A 12", "B 34 A"], min_count=1, rare="shape", ngrams=2)
+    names = both.schema["text"].categories
+    assert names is not None
+    assert [names[token] for token in ids(both, ["a 99 b"])[0]] == ["a", "<00>", "b", UNKNOWN, UNKNOWN]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=6))
+def test_words_of_the_vocabulary_are_the_same_whatever_stands_for_rare_ones(texts: list[str | None]) -> None:
+    plain, shaped = tokens(texts, min_count=2), tokens(texts, min_count=2, rare="shape")
+    for one, other in zip(plain, shaped, strict=True):
+        assert [mine in (UNKNOWN, theirs) for mine, theirs in zip(one, other, strict=True)] == [True] * len(one)
+
+
 def test_an_empty_text_and_a_missing_one_are_empty_lists() -> None:
     for arguments in ({}, {"unit": "pieces"}, {"unit": "characters"}, {"vocabulary": "hash", "ngrams": 3}):
         step = fitted(["a b", None], **arguments)
@@ -257,6 +279,9 @@ def test_nearly_no_word_is_unknown_in_pieces() -> None:
         ({"lowercase": 1}, "lowercase: not a truth value"),
         ({"unit": "pieces", "ngrams": 2}, "pieces have no n-grams"),
         ({"unit": "pieces", "vocabulary": "hash"}, "pieces are learned"),
+        ({"unit": "characters", "rare": "shape"}, "rare: only words that are learned have shapes"),
+        ({"vocabulary": "hash", "rare": "shape"}, "rare: only words that are learned have shapes"),
+        ({"rare": "dropped"}, "rare: not a choice"),
     ],
 )
 def test_arguments_out_of_their_range_are_refused(arguments: dict[str, Any], message: str) -> None:

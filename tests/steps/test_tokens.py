@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,42 @@ def test_of_scripts_without_spaces_signs_and_pairs_of_them_are_tokens() -> None:
         "天": 2,
         **dict.fromkeys(["こ", "ん", "こん"], 0),
     }
+
+
+def with_shapes(text: str) -> list[str]:
+    """Words, signs and shapes, word by word: an independent way to the same."""
+    words = re.findall(r"\w+|[^\w\s]", text)
+    told = [word[:12] for word in words if any(sign.isdigit() or sign.isupper() for sign in word)]
+    kinds = [["0" if c.isdigit() else "A" if c.isupper() else "a" if c.isalpha() else c for c in word] for word in told]
+    return [word.lower() for word in words] + [f"<{''.join(kind)}>" for kind in kinds]
+
+
+@settings(max_examples=25, deadline=None)
+@given(documents)
+def test_words_signs_and_shapes_weigh_what_scikit_learn_says(texts: list[str]) -> None:
+    texts = ["Call 08001234567 NOW, or call us!", "<Aaaa> £1000 Über_1 ...", *texts, ""]
+    reference = TfidfVectorizer(analyzer=with_shapes, sublinear_tf=True)
+    expected = reference.fit_transform(texts)
+    step = fitted(TfIdf("t", "shapes", min_df=1, sublinear=True), texts)
+    assert step.schema["t"].parts == tuple(reference.get_feature_names_out())
+    np.testing.assert_allclose(matrix(step, texts).toarray(), expected.toarray(), atol=1e-6)
+    # A number that was never seen has the shape of one that was.
+    unseen = ["09998887766", "unseen"]
+    np.testing.assert_allclose(matrix(step, unseen).toarray(), reference.transform(unseen).toarray(), atol=1e-6)
+    assert matrix(step, unseen).toarray()[0, step.schema["t"].parts.index("<00000000000>")] == pytest.approx(1.0)
+
+
+def test_shapes_stand_beside_the_signs_of_every_script() -> None:
+    counts, tokens = Tokenizer("shapes").count(pa.array(["今天 Ok ok", "١٢ éÉ", None, ""]))
+    found = [dict(zip(tokens.to_pylist(), row, strict=True)) for row in counts.toarray().tolist()]
+    assert {token: count for token, count in found[0].items() if count} == {
+        **dict.fromkeys(["今", "天", "今天", "<Aa>"], 1),
+        "ok": 2,
+    }
+    assert {token for token, count in found[1].items() if count} == {"١٢", "<00>", "éé", "<aA>"}
+    assert not any(found[2].values()) and not any(found[3].values())
+    counts, tokens = Tokenizer("shapes", (1, 2), lowercase=False).count(pa.array(["Win 500"]))
+    assert tokens.to_pylist() == ["Win", "500", "Win 500", "<Aaa>", "<000>"]
 
 
 @pytest.mark.parametrize("encode", [lambda a: a, lambda a: a.dictionary_encode(), lambda a: a.cast(pa.large_string())])

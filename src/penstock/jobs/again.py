@@ -21,6 +21,7 @@ from penstock.jobs.replay import replay
 from penstock.pipeline import FittedSteps, refit
 from penstock.run import Run
 from penstock.run_identity import inputs_of, reading_of
+from penstock.run_inputs import Inputs, read_asked
 from penstock.source import Origin, Source
 from penstock.statistic import Statistic
 from penstock.step import Step, Use
@@ -69,6 +70,7 @@ class Record:
                 got="a table in memory, or a source of another kind",
                 remedy="write the data to a file, and run the job on it",
             )
+        asked = read_asked(asked, folder)
         return cls(destination, asked["command"], Origin.from_json(asked["data"]), asked)
 
     @property
@@ -110,10 +112,12 @@ class Record:
 
     def has_more(self, source: Source) -> bool:
         """Whether files have come in that the run did not read when it began."""
-        document = read_json(self.destination.with_name(self.destination.name + ".run") / "run.json")
-        later = {item["path"] for one in document["generations"][1:] for item in one["current"] or ()}
-        first = {item["path"] for item in document["identity"]["inputs"]} - later
-        return any(fingerprint.path not in first for fingerprint in source.fingerprints())
+        folder = self.destination.with_name(self.destination.name + ".run")
+        document = read_json(folder / "run.json")
+        first = Inputs.read(document["identity"]["inputs"], folder)
+        for one in document["generations"][1:]:
+            first = first.beyond(Inputs.read(one["current"], folder))
+        return len(inputs_of(source.fingerprints()).beyond(first)) > 0
 
     @property
     def fitted(self) -> Saved:
@@ -192,10 +196,9 @@ def _refuse_relations(config: PipelineConfig) -> None:
         )
 
 
-def _inputs_now(run: Run, source: Source) -> list[dict[str, Any]]:
+def _inputs_now(run: Run, source: Source) -> Inputs:
     """The inputs of a run in its order, those that are there as they are now."""
-    now = {one["path"]: one for one in inputs_of(source.fingerprints())}
-    return [now.get(one["path"], one) for one in run.document["identity"]["inputs"]]
+    return run.inputs.renewed(inputs_of(source.fingerprints()))
 
 
 def _asked_now(record: Record, source: Source) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class AsBefore(Source):
             ]
             yield batch.with_columns(record_batch(arrays, names, len(batch)))
 
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """The source's."""
         return self._source.fingerprints()
 

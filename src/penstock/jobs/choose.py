@@ -174,6 +174,14 @@ def candidate(auto: Auto, name: str) -> Model:
     model = registry.model_named(name)
     if isinstance(model, Auto):
         raise UsageError("a candidate is auto itself", where="auto: candidates", expected="models", got=name)
+    if model.task is not None:
+        raise UsageError(
+            "a candidate learns without a target",
+            where="auto: candidates",
+            expected="models that predict one",
+            got=name,
+            remedy=f"--model {name}, without --target",
+        )
     if auto.class_weight is not None:
         if not any(item.name == "class_weight" for item in dataclasses.fields(model)):
             raise UsageError(

@@ -17,10 +17,11 @@ from penstock.batch import Batch, Count
 from penstock.decision import Decision
 from penstock.engine import Engine, Station, Task, Transform
 from penstock.errors import DataError, UsageError
-from penstock.jobs.predict import predictor, require
+from penstock.jobs.evaluate_unlabelled import judge_unlabelled
+from penstock.jobs.predict import labels_remedy, predictor, require
 from penstock.model import Target
 from penstock.relational import done_for
-from penstock.schema import Role
+from penstock.schema import Field, Role
 from penstock.source import Source
 from penstock.statistic import Statistic
 from penstock.summary import Evaluation
@@ -60,6 +61,14 @@ class Judging:
             UsageError: a figure is not of this task, or out of its range.
         """
         regression = target.task == "regression"
+        if not target.has_labels and (self.by or self.betas or self.quantiles):
+            raise UsageError(
+                "without a target there is nothing to slice or to weigh",
+                where="--by" if self.by else "--beta" if self.betas else "--quantile",
+                expected="none of --by, --beta, --quantile",
+                got=f"a model of {target.task}",
+                remedy="penstock predict MODEL DATA --keep COLUMN writes what was found beside any column",
+            )
         if self.quantiles and not regression:
             raise UsageError(
                 "a quantile loss is of numbers", where="--quantile", got=f"a target of {target.task} classes"
@@ -107,7 +116,7 @@ def evaluate(
     asked: Judging = Judging(),
     relate: bool = True,
 ) -> Evaluation:
-    """Judge a model on labelled rows, read with the roles of the training.
+    """Judge a model on rows read with the roles of the training: labelled ones, where it predicts a target.
 
     Args:
         source: the rows.
@@ -141,7 +150,19 @@ def evaluate(
         raise UsageError("the saved pipeline has no model", expected="one that was trained", remedy="penstock train")
     target = saved.target
     asked.check(target)
-    require(source.schema, (target.column,), "the target, to compare with")
+    if not target.has_labels:
+        unlabelled = judge_unlabelled(
+            source,
+            saved,
+            engine=engine,
+            max_rejected=max_rejected,
+            rows=rows,
+            row_columns=row_columns,
+            unlike=asked.mistakes,
+            shown_columns=asked.shown_columns,
+        )
+        return unlabelled.evaluation(time.monotonic() - began)
+    require(source.schema, (target.column,), "the target, to compare with", labels_remedy(source.schema))
     require(source.schema, asked.by, "to slice by")
     masking = engine.resources.masking
     if masking is not None and masking.columns & {target.column, *asked.by}:
@@ -152,7 +173,8 @@ def evaluate(
             got=", ".join(sorted(masking.columns & {target.column, *asked.by})),
         )
     features = [name for name in predictor(saved, source, {}, engine.resources).inputs if name != target.column]
-    shown = features[: asked.shown_columns] if asked.mistakes else []
+    told = [name for name in features if _can_be_told(source.schema[name])]
+    shown = told[: asked.shown_columns] if asked.mistakes else []
     keep = {target.column: LABEL, **{name: SHOWN + name for name in dict.fromkeys((*shown, *asked.by))}}
     predicts = predictor(saved, source, keep, engine.resources)
     labelled = Labelled(target.column, target.classes or None)
@@ -182,6 +204,11 @@ def evaluate(
         seconds=time.monotonic() - began,
         details=details,
     )
+
+
+def _can_be_told(field: Field) -> bool:
+    """Whether a value can stand in a list: pictures and clips themselves can't, the name of one can."""
+    return field.shape is None and not (pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
 
 
 def metrics_for(target: Target, scores: int | None = None) -> Statistic[dict[str, Any]]:
@@ -287,11 +314,12 @@ class _Found:
 
 
 def _nothing_judged(target: Target, counts: Sequence[Count]) -> DataError:
+    rejected = ", ".join(f"{c.rejected:,} rows rejected by {c.step!r}" for c in counts if c.rejected)
     return DataError(
         "no row could be judged",
         where="evaluate",
         expected=f"rows with a value of {target.column!r}"
         + (f" among {', '.join(map(repr, target.classes[:8]))}" if target.classes else ""),
-        got=", ".join(f"{c.rejected:,} rows rejected by {c.step!r}" for c in counts if c.rejected) or "no rows",
-        remedy="check the column, and that it is written as in training",
+        got=rejected or "none of the rows is among those to judge on",
+        remedy="check the column, and that it is written as in training" if rejected else "more rows, or --test DATA",
     )

@@ -20,7 +20,7 @@ from penstock.artifact import Saved
 from penstock.batch import Batch, RowKeys, record_batch
 from penstock.decision import probabilities_of
 from penstock.engine import Engine, Station, Task, Transform, spanned
-from penstock.errors import DataError
+from penstock.errors import DataError, UsageError
 from penstock.jobs.choose import loss_of
 from penstock.jobs.contributions import Contributions
 from penstock.jobs.predict import Predictor, predictor
@@ -75,7 +75,14 @@ def explain(
         DataError: there are no labelled rows.
     """
     target = saved.target
-    assert target is not None
+    if target is None or not target.has_labels:
+        raise UsageError(
+            "there is no prediction of a target to explain",
+            where="explain",
+            expected="a model that was trained with a target",
+            got="steps alone" if saved.model is None else f"the model {saved.model.name!r}",
+            remedy="penstock report MODEL tells what such a model found",
+        )
     predicts = predictor(saved, source, {}, engine.resources)
     columns = tuple(dict.fromkeys((*predicts.inputs, target.column)))
     if total_rows is None:
@@ -136,10 +143,10 @@ class _Explanation:
         """The same for several, in one go where rows are small: what a call costs is paid once."""
         if any(self.saved.steps.incoming[name].kind in _LARGE for name in self.predicts.inputs):
             return [self._predicted(batch) for batch in batches]
-        whole = pa.Table.from_batches([batch.columns for batch in batches]).combine_chunks().to_batches()
         ends = np.cumsum([len(batch) for batch in batches])
         if not len(ends) or not ends[-1]:
             return [self._predicted(batch) for batch in batches]
+        whole = pa.Table.from_batches([batch.columns for batch in batches]).combine_chunks().to_batches()
         values, left = self._predicted(Batch(whole[0], RowKeys.span("", 0, int(ends[-1]))))
         places = np.searchsorted(left.keys.rows, [0, *ends])
         return [(values[first:last], left.slice(int(first), int(last - first))) for first, last in pairwise(places)]

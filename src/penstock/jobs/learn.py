@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from penstock.engine import Engine, Listener, Transform, spanned
 from penstock.errors import DataError, ResourceError
 from penstock.fitting import Fit, fit_steps
 from penstock.inference import infer_task
+from penstock.jobs.shown import augmented
 from penstock.keeping import KeptSource
 from penstock.materialize import laid_schema, lay_down
 from penstock.model import Model, Target, TaskName
@@ -25,6 +26,7 @@ from penstock.resources import held, show_bytes, size_to_ask
 from penstock.schema import Role, Schema
 from penstock.sink import Receipt
 from penstock.source import Note, Source
+from penstock.statistic import Statistic
 from penstock.statistics.count import Count as RowCount
 from penstock.statistics.frequencies import Frequencies
 from penstock.step import Use
@@ -44,6 +46,7 @@ class Learned:
         receipts: the ledger of every row that was offered.
         rows: rows that were learned from.
         merged: what became of each statistic, where an earlier fit was taken further.
+        augmented: some rows before and after the augmentations, for a page.
     """
 
     member: Member
@@ -51,6 +54,7 @@ class Learned:
     receipts: tuple[Receipt, ...]
     rows: int
     merged: tuple[Merged, ...] = ()
+    augmented: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,20 @@ class Learning:
 
     @property
     def column(self) -> str:
-        """The target's column."""
+        """The target's column, where there is a target."""
         assert self.config.target is not None
         return self.config.target
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The target's column, where there is a target; nothing else."""
+        return () if self.config.target is None else (self.config.target,)
 
     @property
     def beside(self) -> tuple[str, ...]:
         """What is read of each row beside the features: target, group or time, weight."""
         weight = self.config.weight
-        return tuple(dict.fromkeys((self.column, *self.splitting.columns, *((weight,) if weight else ()))))
+        return tuple(dict.fromkeys((*self.labels, *self.splitting.columns, *((weight,) if weight else ()))))
 
     def portion(self, name: str, start: float, stop: float) -> Portion:
         """A split of this job's, by its own salt."""
@@ -106,7 +115,7 @@ class Learning:
 
     def training_rows(self) -> tuple[Transform, ...]:
         """Which rows may be learned from: those with a target and a weight that are not held out."""
-        rows: list[Transform] = [Labelled(self.column)]
+        rows: list[Transform] = [Labelled(column) for column in self.labels]
         if self.config.weight is not None:
             rows.append(Weighed(self.config.weight))
         if self.config.holdout:
@@ -149,10 +158,11 @@ class Learning:
             DataError: there is nothing to learn from, or a class that was not there before.
             ResourceError: the model can't be trained in the memory given.
         """
-        column = self.column
         encodes = model.without_augmentation() if any(step.random for step in self.config.steps) else model
         rows = (*self.training_rows(), *more_rows)
-        extra = (RowCount(column), *(() if self.task == "regression" else (Frequencies(column),)))
+        classes = self.labels if self.task in ("binary", "multiclass") else ()
+        counted: list[Statistic[Any]] = [RowCount((*self.labels, *self.source.schema.names)[0])]
+        extra = (*counted, *map(Frequencies, classes))
         weight = self.config.weight
         latest = self.config.holdout if start is None else start
         earlier = None if previous is None else Earlier(previous.member.steps, bound=True, fixed=len(self.config.steps))
@@ -167,12 +177,13 @@ class Learning:
             extra=extra,
             max_rejected=self.max_rejected,
             places=self.config.places,
-            protected=(column,),
+            protected=self.labels,
             earlier=earlier,
         )
         if previous is None:
+            column = next(iter(self.labels), "")
             target = Target(column, self.task, _classes(fit, column))
-            features = _features(fit, column)
+            features = _features(fit, self.labels)
             self._say_unused(fit, features)
         else:
             target, features = previous.target, previous.member.model.features
@@ -214,7 +225,8 @@ class Learning:
             fitted = model.train(data) if previous is None else model.update(previous.member.model, data)
         merged = () if earlier is None else earlier.account(fit.steps)
         weight_of_member = 1.0 if previous is None else previous.member.weight
-        return Learned(Member(fit.steps, fitted, weight_of_member), target, receipts, data.rows, merged)
+        seen = tuple(augmented(data, fit.steps, self.engine)) if keep else ()
+        return Learned(Member(fit.steps, fitted, weight_of_member), target, receipts, data.rows, merged, seen)
 
     def _say_scans(self, fit: Fit) -> None:
         count = fit.steps.scans
@@ -286,7 +298,7 @@ def _classes(fit: Fit, column: str) -> tuple[str, ...]:
 
 def _refuse_new_classes(fit: Fit, target: Target) -> None:
     """A model has a place for each class that it was trained with, and no other."""
-    if target.task == "regression":
+    if not target.classes:
         return
     table = fit.extra[1].value().table()
     labels, counts = (table.column(name).to_pylist() for name in ("value", "count"))
@@ -310,9 +322,9 @@ def _label_order(label: str) -> tuple[int, float, str]:
     return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
 
 
-def _features(fit: Fit, column: str) -> Schema:
+def _features(fit: Fit, labels: Sequence[str]) -> Schema:
     schema = fit.steps.schema
-    names = [name for name in schema.features if name != column]
+    names = [name for name in schema.features if name not in labels]
     usable = [
         name
         for name in names

@@ -33,7 +33,11 @@ from penstock.step import Use
 from penstock.summary import Summary
 from penstock.target import codes_of, those_left
 
+PATH = "path"
+"""The column that says which file a row is, where each is one."""
 Output: TypeAlias = Literal["predictions", "features"]
+_PLENTY = 2**30
+"""Memory with which models may be opened while rows are read already [bytes]."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,10 @@ def predictor(saved: Saved, source: Source, keep: Mapping[str, str], resources: 
     found = Predictor(chains, saved.members, saved.target, saved.decision, dict(keep), threads)
     require(source.schema, [name for name in found.inputs if name not in keep], "the model was trained with it")
     require(source.schema, tuple(keep), "it is to be kept")
-    made = {made.name for made in saved.target.prediction_fields}
+    for name in found.inputs:
+        if name in saved.steps.incoming:
+            _refuse_other_kind(saved.steps.incoming[name], source.schema[name])
+    made = {made.name for made in saved.members[0].model.prediction_fields}
     doubled = made & set(keep.values())
     if doubled:
         raise UsageError(
@@ -134,7 +141,38 @@ def predictor(saved: Saved, source: Source, keep: Mapping[str, str], resources: 
     return found
 
 
-def require(schema: Schema, names: Sequence[str], why: str) -> None:
+def _refuse_other_kind(was: Field, now: Field) -> None:
+    """Refuse pixels where files were learned from, and files where pixels were: no step makes one of the other."""
+    if bool(was.shape) == bool(now.shape):
+        return
+    how = f"size: {list(was.shape[:2])}, channels: {was.shape[-1]}" if was.shape else ""
+    raise SchemaError(
+        "a column holds other values than in training",
+        where=f"column {now.name!r}",
+        expected=was.values_in_words,
+        got=now.values_in_words,
+        remedy=f"decode them as they were then: penstock prepare, with decode_picture: {{columns: {now.name}, {how}}}"
+        if was.shape and now.kind is Role.picture
+        else "give the same kind of data as in training, or train on data like these",
+    )
+
+
+def _are_files(source: Source) -> bool:
+    """Whether rows are files, in a folder, in a tar, or as they were prepared: then who reads asks which is which."""
+    named = PATH in source.schema and source.schema[PATH].role is Role.key
+    return named and (source.a_row_each or bool(source.schema.of_role(Role.picture, Role.clip)))
+
+
+def labels_remedy(schema: Schema) -> str:
+    """Where the column of labels may come from, in words, for data that lack it."""
+    if any(field.shape for field in schema):
+        return "--labels FILE, for the labels of pictures in an IDX file; else data that have the column"
+    if any(field.kind in (Role.picture, Role.clip) for field in schema):
+        return "a folder for each label with its files in it, or a table with a column of paths and one of labels"
+    return "name the columns as they were in training (--columns for files without a header)"
+
+
+def require(schema: Schema, names: Sequence[str], why: str, remedy: str = "") -> None:
     """Refuse data that lacks columns.
 
     Raises:
@@ -147,7 +185,7 @@ def require(schema: Schema, names: Sequence[str], why: str) -> None:
             f"{len(lacking)} column{'s are' if len(lacking) > 1 else ' is'} missing from the data",
             expected=f"{shown} ({why})",
             got="columns " + ", ".join(map(repr, schema.names[:20])) + (" ..." if len(schema) > 20 else ""),
-            remedy="name the columns as they were in training (--columns for files without a header)",
+            remedy=remedy or "name the columns as they were in training (--columns for files without a header)",
         )
 
 
@@ -189,7 +227,7 @@ def prediction_of(
     predicts = predictor(saved, source, {name: name for name in keep}, None)
     if output == "features":
         return _features_of(predicts, source.schema.select(keep), explain)
-    schema = source.schema.select(keep).put(*predicts.target.prediction_fields)
+    schema = source.schema.select(keep).put(*predicts.members[0].model.prediction_fields)
     if explain:
         told = Contributions.of(saved)
         refuse_taken(source.schema, told.columns, keep)
@@ -252,7 +290,7 @@ def predict(
         source: the rows.
         saved: the fitted pipeline.
         to: a folder or a file.
-        keep: columns to write beside the predictions, by name or glob.
+        keep: columns to write beside the predictions, by name or glob; where each file is a row, its path if none.
         engine: what reads and maps.
         max_rejected: the share of rows above which nothing is published.
         restart: whether what an earlier run made may be replaced.
@@ -268,6 +306,9 @@ def predict(
     """
     began = time.monotonic()
     format_of(absolute(to))
+    if not keep and _are_files(source):
+        keep = (PATH,)
+        engine.listener.said(Note("keep", f"{PATH!r}, beside each prediction", "rows are files", "--keep COLUMN,..."))
     source = related_to_predict(source, saved, keep, engine.listener)
     predicts, schema = prediction_of(source, saved, keep=keep, explain=explain, output=output)
     identity = {
@@ -298,6 +339,9 @@ def predict(
         relations = run.folder / "relations"
         source = source.laid_down(relations, engine.resources, engine.listener)
         predicts = replace(predicts, threads=inner_threads(source, engine.resources))
+        if engine.resources.memory < _PLENTY:  # what is held must be known before anything is read
+            for member in saved.members:
+                member.model.open()
         done = publish(
             run,
             source,

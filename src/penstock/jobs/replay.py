@@ -84,8 +84,8 @@ def replay(
     if not len(old.rows):
         engine.listener.said(Note("replay", "no row is rejected", "there is nothing to put through again"))
         return summary_of(run, "replay", 0.0, already=True)
-    known = run.document.get("files", {})
-    for path in old.paths:
+    known = dict.fromkeys(old.paths, 1) if source.a_row_each else run.files
+    for path in old.rows.column("path").unique().to_pylist():
         if path not in known:
             raise UsageError(
                 "rows of this run can't be put through by themselves",
@@ -185,15 +185,16 @@ class _Rejected:
                 tables.append(pq.read_table(path))
                 parts.append(np.full(tables[-1].num_rows, place[path.stem], np.int64))
         rows = _concat(tables, PLACED)
-        there = set(rows.column("path").to_pylist())
-        paths = tuple(one["path"] for one in run.document["identity"]["inputs"] if one["path"] in there)
+        read = run.inputs.paths
+        paths = tuple(dict.fromkeys(read.filter(pc.is_in(read, rows.column("path"))).to_pylist()))
         return cls(rows, np.concatenate([*parts, np.zeros(0, np.int64)]), stems, paths, keys_of(rows, paths))
 
     def by_path(self) -> dict[str, Index]:
         """The numbers of the rows, ascending, by file."""
-        rows = self.rows.column("row").to_numpy()
-        places = self.keys >> _FILE_BITS
-        return {path: np.sort(rows[places == number]) for number, path in enumerate(self.paths)}
+        keys = np.sort(self.keys)
+        ends = np.searchsorted(keys >> _FILE_BITS, np.arange(1, len(self.paths)))
+        rows = np.split(keys & ((1 << _FILE_BITS) - 1), ends)
+        return dict(zip(self.paths, rows, strict=True))
 
 
 def keys_of(table: pa.Table, paths: Sequence[str], path: str = "path", row: str = "row") -> Index:
@@ -228,6 +229,9 @@ class ChosenRows(Source):
     def read(self, chunk: Chunk, columns: Sequence[str] | None = None) -> Iterator[Batch]:
         """The chosen rows of the blocks, and those chosen that are rejected."""
         for batch in self._source.read(chunk, columns):
+            if self._source.a_row_each:  # and only files whose row is chosen are read
+                yield batch
+                continue
             path = batch.keys.paths[0]
             with self._lock:
                 self.seen[path] = self.seen.get(path, 0) + (batch.counts[0].rows_in if batch.counts else 0)
@@ -239,7 +243,7 @@ class ChosenRows(Source):
             count = Count("read", rows_in=len(chosen) + bad, out=len(chosen), rejected=bad)
             yield replace(chosen, rejected=rejected if bad else None, counts=(count,))
 
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """The source's."""
         return self._source.fingerprints()
 
@@ -307,7 +311,7 @@ def _publish(run: Run, old: _Rejected, made: _Made, schema: Schema, changed: Map
         ledger=_ledger(document, old, made.counts),
         parts=listed,
         rejected=rejected,
-        files=document["files"],
+        files=run.files,
         summary=summary,
         generation=run.generation + 1,
         kind="replay",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +17,8 @@ import pyarrow.csv as pacsv
 
 from penstock.durable import read_json, sha256, writing
 from penstock.errors import RunError
-from penstock.run_identity import by_path, difference, inputs_of, versions
+from penstock.run_identity import difference, inputs_of, versions
+from penstock.run_inputs import Inputs
 from penstock.sinks.parts import SUFFIXES, format_of, tables_of
 from penstock.source import Note, Source
 
@@ -120,7 +121,7 @@ def repro(destination: Path, source: Source, again: Again, *, test: Source | Non
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
     try:
-        for number, paths in enumerate(_generations(document, source)):
+        for number, paths in enumerate(_generations(document, folder, source)):
             again(source if paths is None else source.only(paths), to, number > 0)
         if any(one["kind"] == "replay" for one in document["generations"]):
             notes.append(
@@ -137,26 +138,26 @@ def repro(destination: Path, source: Source, again: Again, *, test: Source | Non
     return Reproduced(folder, len(found), alike, wrong, tuple(notes), time.monotonic() - began)
 
 
-def _generations(document: Mapping[str, Any], source: Source) -> Iterator[list[str] | None]:
+def _generations(document: Mapping[str, Any], folder: Path, source: Source) -> Iterator[list[str] | None]:
     """The inputs of each generation that read new ones; None for all, where no others have come in since."""
-    later = [one["current"] for one in document["generations"] if one["kind"] == "new"]
-    taken = {item["path"] for items in later for item in items}
-    first = [item["path"] for item in document["identity"]["inputs"] if item["path"] not in taken]
-    known = {item["path"] for item in document["identity"]["inputs"]}
-    more = any(fingerprint.path not in known for fingerprint in source.fingerprints())
-    yield first if later or more else None
-    for items in later:
-        yield [item["path"] for item in items]
+    later = [Inputs.read(one["current"], folder) for one in document["generations"] if one["kind"] == "new"]
+    first = known = Inputs.read(document["identity"]["inputs"], folder)
+    for one in later:
+        first = first.beyond(one)
+    more = len(inputs_of(source.fingerprints()).beyond(known))
+    yield first.paths.to_pylist() if later or more else None
+    for one in later:
+        yield one.paths.to_pylist()
 
 
-def _refuse_other_inputs(folder: Path, name: str, was: Sequence[Mapping[str, Any]], source: Source) -> None:
-    now = by_path(inputs_of(source.fingerprints()))
-    if any(now.get(path) != one for path, one in by_path(was).items()):
+def _refuse_other_inputs(folder: Path, name: str, recorded: Any, source: Source) -> None:
+    was, now = Inputs.read(recorded, folder), inputs_of(source.fingerprints())
+    if not now.follows(was):
         raise RunError(
             "the inputs are not what the run read",
             where=str(folder),
             expected="the same files with the same contents",
-            got=difference(name, was, [now[path] for path in by_path(was) if path in now]),
+            got=difference(name, was, now.beyond(now.beyond(was))),
             remedy="put them back",
         )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from penstock import artifact
+from penstock import artifact, registry
 from penstock.artifact import Saved
 from penstock.config import PipelineConfig, dump_config
 from penstock.durable import writing
@@ -21,11 +21,12 @@ from penstock.jobs.choose import Chosen, choose
 from penstock.jobs.evaluate import evaluate
 from penstock.jobs.explain import ROWS, explain
 from penstock.jobs.learn import Learned, Learning, task_of
-from penstock.jobs.predict import require
+from penstock.jobs.predict import labels_remedy, require
 from penstock.jobs.profile import Profile, profile
 from penstock.jobs.publish import asked_of
+from penstock.jobs.shown import shown
 from penstock.keeping import KeptSource
-from penstock.model import Auto, Model
+from penstock.model import Auto, Model, TaskName
 from penstock.relational import related
 from penstock.report.document import of_folder, write_page
 from penstock.resources import held
@@ -96,23 +97,22 @@ def train(
         DataError: there is nothing to learn from.
         ResourceError: the model can't be trained in the memory given.
     """
-    definition, column = _definition(config)
+    definition = _definition(config)
     clock = Clock(listener)
     base = held()
     if relations is None:
         source = related(source, config.data)
         test = test and related(test, config.data, source.schema)
     refuse_missing_columns(source, config)
-    if test is not None:
-        require(test.schema, (column,), "the target, to judge the model on the test rows")
+    if test is not None and config.target is not None:
+        require(test.schema, (config.target,), "the target, to judge the model on the test rows")
     place = relations or folder / "relations"
     source = source.with_roles(roles_of(config)).laid_down(place / "data", engine.resources, listener)
     test = test and test.laid_down(place / "test", engine.resources, listener)
     source = KeptSource(source, engine.resources.memory)
     if audit_to is not None:
         reserve(source, config, engine=engine, to=audit_to, restart=restart)
-    task, reason = task_of(source, column)
-    listener.said(Note("task", task, reason, "roles: {" + column + ": category} or {" + column + ": number}"))
+    task = _task(source, config, definition, listener)
     seen, splitting = look(source, test, config, engine=engine, listener=listener, max_rejected=max_rejected)
     clock.lap("look")
     free = engine.resources.memory - base
@@ -148,8 +148,13 @@ def train(
     clock.lap("evaluate")
     if evaluation is not None:
         facts |= judged(evaluation, "test data" if test is not None else held_out(config))
-        facts["explanation"] = explained(saved, source, test, job, evaluation.rows)
-        clock.lap("explain")
+        if config.target is not None:
+            facts["explanation"] = explained(saved, source, test, job, evaluation.rows)
+            clock.lap("explain")
+    augmented = next((one.augmented for one in learned if one.augmented), ())
+    if pictures := shown(saved, source, job, test=test, mistakes=facts.get("mistakes"), augmentations=augmented):
+        facts["pictures"] = pictures
+        clock.lap("pictures")
     timings = {
         "passes": [figures.to_json() for figures in engine.passes],
         "seconds": {name: round(value, 3) for name, value in clock.laps.items()},
@@ -184,7 +189,7 @@ def facts_of(source: Source, seen: Profile, learned: Sequence[Learned], chosen: 
         "rows": learned[0].rows,
         "scans": learned[0].member.steps.scans,
         "ledger": {"total": total(counts).to_json(), "steps": [count.to_json() for count in counts]},
-        "inputs": inputs_of(source.fingerprints()),
+        "inputs": inputs_of(source.fingerprints()).told(),
         "profile": seen.to_json(),
         "model": dict(learned[0].member.model.summary),
     }
@@ -200,8 +205,8 @@ def facts_of(source: Source, seen: Profile, learned: Sequence[Learned], chosen: 
 def judged(evaluation: Evaluation, on: str) -> dict[str, Any]:
     """How well a pipeline did, as JSON values."""
     told = {name: value for name, value in evaluation.to_json().items() if name != "seconds"}
-    mistakes = told.pop("mistakes")
-    return {"evaluation": {"on": on, **told}, "mistakes": mistakes}
+    mistakes = told.pop("mistakes", None)
+    return {"evaluation": {"on": on, **told}, **({} if mistakes is None else {"mistakes": mistakes})}
 
 
 def roles_of(config: PipelineConfig) -> dict[str, Role]:
@@ -377,12 +382,52 @@ class Clock:
         self._last = now
 
 
-def _definition(config: PipelineConfig) -> tuple[Model | Auto, str]:
-    if config.model is None:
+def _definition(config: PipelineConfig) -> Model | Auto:
+    """The model to train, where it and the target go together."""
+    model = config.model
+    if model is None:
+        if config.target is None:
+            raise no_target()
         raise UsageError("no model to train", expected="a model", remedy="name one: model: boosted, or --model boosted")
-    if config.target is None:
-        raise UsageError("no target to learn", expected="a target column", remedy="--target COLUMN, or target: COLUMN")
-    return config.model, config.target
+    if config.target is None and model.task is None:
+        raise no_target(model.name)
+    if config.target is not None and model.task is not None:
+        raise UsageError(
+            f"the model {model.name!r} learns without a target",
+            where="--target",
+            expected="no target",
+            got=repr(config.target),
+            remedy=f"leave the target out; --roles {config.target}=ignored keeps that column out of the features",
+        )
+    if config.costs and model.task is not None:
+        raise UsageError(
+            "costs are of classes, and nothing is predicted here", where="costs", got=f"the model {model.name!r}"
+        )
+    return model
+
+
+def no_target(model: str | None = None) -> UsageError:
+    """The error for a training that was given nothing to learn; ``model``: the one named, where one was."""
+    without = [name for name in registry.names("models") if registry.find("models", name).task is not None]
+    return UsageError(
+        "no target to learn" + ("" if model is None else f" for the model {model!r}"),
+        expected="a column to predict, or a model that learns without one: " + ", ".join(without),
+        got="neither" if model is None else f"the model {model!r} alone",
+        remedy="--target COLUMN, or --model " + "|".join(without),
+    )
+
+
+def _task(source: Source, config: PipelineConfig, definition: Model | Auto, listener: Listener) -> TaskName:
+    """What is to be done, which is said."""
+    if definition.task is not None:
+        reason = f"the model {definition.name!r} learns without a target"
+        listener.said(Note("task", definition.task, reason, "--target COLUMN, and another --model"))
+        return definition.task
+    assert config.target is not None
+    column = config.target
+    task, reason = task_of(source, column)
+    listener.said(Note("task", task, reason, "roles: {" + column + ": category} or {" + column + ": number}"))
+    return task
 
 
 def refuse_missing_columns(source: Source, config: PipelineConfig) -> None:
@@ -403,6 +448,8 @@ def refuse_missing_columns(source: Source, config: PipelineConfig) -> None:
         if column not in source.schema:
             near = difflib.get_close_matches(column, source.schema.names, n=1)
             remedy = f"did you mean {near[0]!r}?" if near else "name a column of the data"
+            if part == "target" and not near and source.schema.of_role(Role.picture, Role.clip):
+                remedy = labels_remedy(source.schema)
             if any(step.name == "derive" and column in getattr(step, "columns", ()) for step in config.steps):
                 remedy = "a step that derives it comes too late: derive it before, by `penstock prepare`"
             raise SchemaError(
@@ -437,9 +484,11 @@ def refuse_missing_columns(source: Source, config: PipelineConfig) -> None:
 
 
 def explained(saved: Saved, source: Source, test: Source | None, job: Learning, rows: int) -> dict[str, Any]:
-    """What the model leans on, by a sample of the rows that it was judged on: fewer of them for more columns."""
+    """What the model leans on, by a sample of the rows that it was judged on: fewer for more columns, or pictures."""
     columns = {name for member in saved.members for name in member.steps.incoming.names}
     sample = max(_LEAST_EXPLAINED, min(ROWS, _MOST_EXPLAINED // max(len(columns), 1)))
+    if saved.steps.incoming.of_role(Role.picture, Role.clip):
+        sample = _LEAST_EXPLAINED  # they are held all at once, and decoded for each prediction
     limits = () if test is not None else (job.portion("holdout", 0.0, job.config.holdout),)
     beside = () if test is not None else job.splitting.columns
     return explain(
@@ -467,5 +516,6 @@ def judge(saved: Saved, source: Source, test: Source | None, *, job: Learning) -
             relate=False,
         )
     except DataError as error:
-        job.listener.said(Note("evaluation", "none: the model could not be judged", str(error)))
+        reason = f"{error.message}: {error.got}" if error.got else error.message
+        job.listener.said(Note("evaluation", "none: the model could not be judged", reason, error.remedy))
         return None

@@ -26,6 +26,7 @@ from penstock.jobs.choose import Chosen, candidate
 from penstock.jobs.learn import Learned, Learning, Previous
 from penstock.jobs.predict import digest_of_model, require
 from penstock.jobs.publish import asked_of
+from penstock.jobs.shown import shown
 from penstock.jobs.train import (
     REPORT,
     Clock,
@@ -165,6 +166,9 @@ def update(
         facts |= judged(after, "test data" if test is not None else held_out(config) + ", of the new ones")
         facts["explanation"] = explained(made, kept, test, job, after.rows)
         clock.lap("explain")
+    if pictures := shown(made, kept, job, test=test, mistakes=facts.get("mistakes")):
+        facts["pictures"] = pictures
+        clock.lap("pictures")
     if after is not None and before is not None:
         facts["update"] |= {"before": before.to_json()["metrics"], "after": after.to_json()["metrics"]}
         facts["leaderboard"] = _side_by_side(parent, saved.target, before, after, listener)
@@ -308,7 +312,7 @@ def _steps_alone(
     for note in notes_of(merged):
         listener.said(note)
     rows = max((count.rows_in for counts in fit.counts for count in counts), default=0)
-    facts = {**saved.facts, "inputs": inputs_of(source.fingerprints()), "update": _history(parent, merged, rows)}
+    facts = {**saved.facts, "inputs": inputs_of(source.fingerprints()).told(), "update": _history(parent, merged, rows)}
     made = replace(saved, config=config, steps=fit.steps, facts=facts)
     made = replace(made, parent=parent.digest, generation=saved.generation + 1)
     return Trained(made, (), None, {"passes": [figures.to_json() for figures in engine.passes], "seconds": {}})

@@ -43,6 +43,16 @@ def real_number(
         _refuse(where, begin + ("" if math.isinf(high) else f" to {high:g}"), words, value)
 
 
+def truth_value(where: str, value: Any, *, words: tuple[str, ...] = ()) -> None:
+    """Refuse what is neither true nor false nor one of the words.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not isinstance(value, bool) and not (isinstance(value, str) and value in words):
+        _refuse(where, "true or false", words, value)
+
+
 def one_of(where: str, value: Any, words: tuple[Any, ...]) -> None:
     """Refuse what is none of the words.
 

@@ -36,7 +36,7 @@ def time_steps(schema: Schema, *, cyclic: bool) -> tuple[list[Step], tuple[str, 
 
 
 def word_steps(schema: Schema, max_tokens: int) -> list[Step]:
-    """Texts by TF-IDF, lists with a place for each item; vectors are taken as they are.
+    """Texts by TF-IDF of words, signs and shapes of words, lists with a place for each item; vectors as they are.
 
     Args:
         schema: the columns.
@@ -46,7 +46,7 @@ def word_steps(schema: Schema, max_tokens: int) -> list[Step]:
 
     steps: list[Step] = []
     if texts := schema.of_role(Role.text):
-        steps.append(TfIdf(texts, max_features=max_tokens, sublinear=True))
+        steps.append(TfIdf(texts, "shapes", max_features=max_tokens, sublinear=True))
     if lists := schema.of_role(Role.list):
         steps.append(MultiHot(lists, min_df=2, max_features=max_tokens))
     return steps

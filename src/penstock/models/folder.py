@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from penstock.durable import write_json
 from penstock.errors import ArtifactError, PenstockError
-from penstock.model import Target
+from penstock.model import Target, TaskName
 from penstock.schema import Schema
 
 FORMAT = 1
 MODEL_JSON = "model.json"
-_TASKS = ("binary", "multiclass", "regression")
+_TASKS = get_args(TaskName)
 
 
 @dataclass(frozen=True, slots=True)

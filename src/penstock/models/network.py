@@ -11,7 +11,7 @@ import copy
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, cast
 
@@ -20,16 +20,16 @@ import pyarrow as pa
 from penstock.engine import Listener
 from penstock.errors import SchemaError, UsageError
 from penstock.model import Effort, FittedModel, Model, Target, TrainingData, spans_of
-from penstock.models.arguments import one_of, real_number, whole_number
 from penstock.models.encoding import NUMBERS, WORDS, time_steps, word_steps
-from penstock.models.labels import ClassWeight, checked_class_weight, class_counts, weights_of_classes
+from penstock.models.labels import ClassWeight, class_counts, weights_of_classes
 from penstock.models.limits import refuse_beyond_memory
+from penstock.models.network_arguments import check_arguments, refuse_other_data
+from penstock.models.network_defaults import PADDING, Situation, defaults_for, table_batch_rows, trunk_batch_rows
 from penstock.models.network_fitted import NAME, FittedNetwork, torch_at_hand
 from penstock.models.network_inputs import PREDICT_ROWS, rows_together
 from penstock.models.network_machine import best_precision
-from penstock.models.network_parts import OWN_NAME, has_parts, networks_named, parts_of, sizes_of
+from penstock.models.network_parts import OWN_NAME, has_parts, kind_of, networks_named, parts_of, sizes_of
 from penstock.models.networks import catalog
-from penstock.models.networks.names import ACTIVATIONS, CLASS_LOSSES, OPTIMIZERS, SCHEDULES, VALUE_LOSSES
 from penstock.models.networks.sizes import embedding_size
 from penstock.schema import Role, Schema
 from penstock.source import Note
@@ -37,12 +37,6 @@ from penstock.step import Step
 
 _GENTLE, _FEWER_EPOCHS = 0.1, 0.25
 """Of the learning rate and of the epochs, where what was learned is taken further; see `Network.update`."""
-_MANY, _BATCHES = 50_000, 128
-"""Rows beyond which batches are large; and about how many batches there are in an epoch before."""
-_TABLE_EPOCHS, _TABLE_PATIENCE = 20, 5
-_TRUNK_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 1_600, 8, 60
-_MOST_TRUNK_ROWS, _TRUNK_BATCHES = 256, 100
-"""Of pictures, clips and texts: the most rows of a batch, and about how many batches there are in an epoch at least."""
 _OWN = ("module", "loss", "optimizer")
 """What may be an object of the user's."""
 _WORTH_THREADS = 2**21
@@ -92,7 +86,8 @@ class Network(Model):
         dropout: the share (0 to below 1) of units set to 0 in training.
         optimizer: "adamw", "adam", "sgd", "rmsprop" or "adagrad", as in torch.optim; or a function of your own of the
             parameters that gives a ``torch.optim.Optimizer``.
-        learning_rate: the largest rate.
+        learning_rate: the largest rate. What "auto" is here and below follows from the kind of columns: see
+            `penstock.models.network_defaults`, and the summary of a training.
         momentum: of sgd and rmsprop.
         nesterov: whether sgd looks ahead.
         l1: what the sum of the sizes of the weights counts.
@@ -100,26 +95,33 @@ class Network(Model):
         clip_norm: the largest norm of a gradient; None for no bound.
         clip_value: the largest size of each entry of a gradient; None for no bound.
         label_smoothing: the share (0 to below 1) of a label that is spread over all classes.
-        schedule: of the learning rate: "constant", "step", "cosine", "warm_restarts", "one_cycle" or "plateau".
+        schedule: of the learning rate: "constant", "step", "cosine", "warm_restarts", "one_cycle",
+            "plateau" or "restart_on_plateau".
         warmup_steps: steps in which the rate rises at first.
-        restart_epochs: epochs of a cycle of "warm_restarts".
-        plateau_patience: epochs without a better loss before "plateau" cuts the rate.
-        epochs: the most passes over the rows; "auto" is 20, and where there are trunks as many as make 1,600 steps,
-            from 8 to 60.
+        restart_epochs: epochs of a cycle of "warm_restarts" and "restart_on_plateau".
+        plateau_patience: epochs without a better loss before "plateau" cuts the rate, or it rises again.
+        epochs: the most passes over the rows; "auto" is 20, and where there are trunks as many as make so many steps,
+            from 8 to 60; fewer or more by effort.
         batch_rows: rows of a batch; "auto" is the power of two below rows / 128, from 32 to 256, and 1,024 beyond
             50,000 rows.
         patience: epochs without a better loss on the rows held back after which training ends; "auto" is 5, and
-            where there are trunks a quarter of the epochs, 8 at least; None for never.
+            where there are trunks a quarter of the epochs, 8 at least, and None where fewer than 30 rows are held back;
+            None for never. The best epoch's weights are kept; of so few rows and None the last one's.
         averaging: how much of the mean of the weights is kept at each step (0 to below 1); 0 for no mean.
-        validation_share: the share of the rows (0 to 1) held back, at most 50,000 rows.
+        validation_share: the share of the rows (0 to 1) held back, at most 50,000 rows; "auto" is a tenth, and of
+            pictures no more than 2,500.
         max_categories: the most categories of a column that get an embedding each; the rarest share one.
         max_tokens: the most tokens of a column of text that count (TF-IDF).
         class_weight: None, "balanced" (rows / (classes * rows of the class)), or weights by label.
         max_rows: the most rows to train on, a sample by row key; None for all.
         mixup: how strongly pairs of pictures are mixed in training, the parameter of a Beta distribution; 0 for not.
         accumulate: batches whose gradients are added up before the weights move.
-        augment: "auto": pictures are moved by up to 4 pixels, and those in color mirrored, at random, where the
-            pipeline has no step of its own that augments; "none" for not.
+        augment: "auto": pictures are moved by up to a 14th of their side, and those in color mirrored, at random, where
+            the pipeline has no step of its own that augments; "none" for not.
+        flip_average: whether a picture is predicted by the mean of its scores and of those of its mirror image, where
+            pictures are mirrored in training; it takes twice the time. "auto" is yes with the effort "best".
+        effort: how much time to take, "quick", "default" or "best": what "auto" is follows from it. At "best" networks
+            for pictures have more filters, and learn for longer.
         precision: what trunks multiply in: "float32", "bfloat16", or "auto".
         loading_threads: threads that gather and augment batches ahead of the training.
         checkpoint_seconds: how often what a training needs to go on is written, besides at the end of each epoch.
@@ -143,23 +145,25 @@ class Network(Model):
     normalization: Literal["none", "layer", "batch"] = "none"
     dropout: float = 0.1
     optimizer: str = "adamw"
-    learning_rate: float = 2e-3
+    learning_rate: float | Literal["auto"] = "auto"
     momentum: float = 0.9
     nesterov: bool = False
     l1: float = 0.0
-    l2: float = 1e-2
+    l2: float | Literal["auto"] = "auto"
     clip_norm: float | None = 1.0
     clip_value: float | None = None
-    label_smoothing: float = 0.0
-    schedule: Literal["constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau"] = "one_cycle"
+    label_smoothing: float | Literal["auto"] = "auto"
+    schedule: Literal[
+        "auto", "constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau", "restart_on_plateau"
+    ] = "auto"
     warmup_steps: int = 0
     restart_epochs: int = 5
     plateau_patience: int = 2
     epochs: int | Literal["auto"] = "auto"
     batch_rows: int | Literal["auto"] = "auto"
     patience: int | Literal["auto"] | None = "auto"
-    averaging: float = 0.99
-    validation_share: float = 0.1
+    averaging: float | Literal["auto"] = "auto"
+    validation_share: float | Literal["auto"] = "auto"
     max_categories: int = 10_000
     max_tokens: int = 2_000
     class_weight: ClassWeight = None
@@ -167,6 +171,8 @@ class Network(Model):
     mixup: float = 0.0
     accumulate: int = 1
     augment: Literal["auto", "none"] = "auto"
+    flip_average: bool | Literal["auto"] = "auto"
+    effort: Effort = "default"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     loading_threads: int = 1
     checkpoint_seconds: float = 60.0
@@ -179,55 +185,7 @@ class Network(Model):
         object.__setattr__(self, "frozen", tuple(self.frozen))
         object.__setattr__(self, "_own", {name: self._taken_out(name) for name in _OWN})
         self._check_trunks()
-        for units in self.hidden:
-            whole_number("network: hidden", units, 1, 65_536)
-        one_of("network: activation", self.activation, ACTIVATIONS)
-        one_of("network: number_embedding", self.number_embedding, ("periodic", "none"))
-        one_of("network: normalization", self.normalization, ("none", "layer", "batch"))
-        for name, known in (("optimizer", OPTIMIZERS), ("loss", ("auto", *CLASS_LOSSES, *VALUE_LOSSES))):
-            if self._own[name] is None:
-                one_of(f"network: {name}", getattr(self, name), known)
-        one_of("network: schedule", self.schedule, SCHEDULES)
-        one_of("network: augment", self.augment, ("auto", "none"))
-        one_of("network: precision", self.precision, ("auto", "float32", "bfloat16"))
-        for share in ("dropout", "momentum", "label_smoothing", "averaging"):
-            real_number(f"network: {share}", getattr(self, share), 0, 0.9999)
-        real_number("network: learning_rate", self.learning_rate, 0, above=True)
-        for penalty in ("l1", "l2"):
-            real_number(f"network: {penalty}", getattr(self, penalty), 0)
-        for bound in ("clip_norm", "clip_value"):
-            if getattr(self, bound) is not None:
-                real_number(f"network: {bound}", getattr(self, bound), 0, above=True)
-        real_number("network: validation_share", self.validation_share, 0, 0.9, above=True)
-        real_number("network: mixup", self.mixup, 0)
-        real_number("network: checkpoint_seconds", self.checkpoint_seconds, 0)
-        whole_number("network: loading_threads", self.loading_threads, 0, 64)
-        whole_number("network: epochs", self.epochs, 1, words=("auto",))
-        for count in ("restart_epochs", "max_categories", "max_tokens", "accumulate"):
-            whole_number(f"network: {count}", getattr(self, count), 1)
-        for count in ("warmup_steps", "plateau_patience"):
-            whole_number(f"network: {count}", getattr(self, count), 0)
-        self._refuse_what_does_nothing()
-        whole_number("network: batch_rows", self.batch_rows, 1, words=("auto",))
-        whole_number("network: patience", self.patience, 1, words=(None, "auto"))
-        whole_number("network: max_rows", self.max_rows, 1, words=(None,))
-        checked_class_weight(self.class_weight, "network: class_weight")
-
-    def _refuse_what_does_nothing(self) -> None:
-        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
-            raise UsageError(
-                "only sgd with momentum looks ahead",
-                where="network: nesterov",
-                expected="optimizer sgd, and momentum above 0",
-                got=f"{self.optimizer}, momentum {self.momentum:g}",
-            )
-        if self.warmup_steps and self.schedule == "one_cycle":
-            raise UsageError(
-                "one_cycle warms up by itself",
-                where="network: warmup_steps",
-                expected="0, or another schedule",
-                got=str(self.warmup_steps),
-            )
+        check_arguments(self, {name for name, each in self._own.items() if each is not None})
 
     def _taken_out(self, name: str) -> Any:
         """What the user gave instead of a name; in its place stands what it is called, as in a pipeline file."""
@@ -309,14 +267,9 @@ class Network(Model):
             rest(network)
 
     def at_effort(self, effort: Effort) -> Network:
-        """Fewer epochs of a smaller network for "quick", more of them for "best"."""
-        if effort == "quick":
-            hidden = tuple(min(units, 128) for units in self.hidden)
-            return self._with(hidden=hidden, epochs=6 if self.epochs == "auto" else min(self.epochs, 6))
-        if effort == "best":
-            patience = 10 if self.patience == "auto" else self.patience and self.patience * 2
-            return self._with(epochs=40 if self.epochs == "auto" else self.epochs * 2, patience=patience)
-        return self
+        """Fewer epochs of a smaller network for "quick", more of them for "best"; what is not "auto" stays."""
+        hidden = tuple(min(units, 128) for units in self.hidden) if effort == "quick" else self.hidden
+        return self._with(effort=effort, hidden=hidden)
 
     def steps(self, schema: Schema) -> Sequence[Step]:
         """Numbers standardized (truth values and parts of times too), categories as codes, texts as vectors."""
@@ -352,13 +305,18 @@ class Network(Model):
         if texts and self._reads_tokens:
             from penstock.steps.tokenize import Tokenize
 
-            return [*steps, Tokenize(texts), *word_steps(schema.without(texts), self.max_tokens)]
+            return [*steps, Tokenize(texts, rare="shape"), *word_steps(schema.without(texts), self.max_tokens)]
         return [*steps, *word_steps(schema, self.max_tokens)]
 
     def _decoding(self, schema: Schema) -> list[Step]:
         """Pictures and clips that are still encoded are decoded."""
         steps: list[Step] = []
         encoded = {role: [one.name for one in schema if one.role is role and one.shape is None] for role in _ENCODED}
+        tensors = tuple(one.name for one in schema if one.role in _ENCODED and one.shape is not None)
+        if tensors:  # as a file without a picture is
+            from penstock.steps.missing import RejectMissing
+
+            steps.append(RejectMissing(tensors, when_predicting=True))
         if encoded[Role.picture]:
             from penstock.steps.pictures_decode import DecodePicture
 
@@ -377,7 +335,7 @@ class Network(Model):
         from penstock.steps.pictures_geometry import FlipPicture, RandomCrop
 
         colored = tuple(name for name in pictures if schema[name].shape is None or sizes_of(schema[name])[0] == 3)
-        return [RandomCrop(pictures), *([FlipPicture(colored)] if colored else [])]
+        return [RandomCrop(pictures, padding=PADDING), *([FlipPicture(colored)] if colored else [])]
 
     def without_augmentation(self) -> Network:
         """The same, augmenting nothing."""
@@ -387,6 +345,12 @@ class Network(Model):
     def _reads_tokens(self) -> bool:
         """Whether texts are cut into tokens for a trunk, rather than counted (TF-IDF)."""
         return any(catalog.kind_of(name) == "tokens" for name, _ in networks_named(self).values())
+
+    @property
+    def described(self) -> str:
+        """How a settled definition learns, in a line."""
+        told = f"{self.optimizer}, {self.schedule}, learning rate {float(self.learning_rate):.2g}, l2 {self.l2:g}"
+        return told + (f", labels smoothed by {self.label_smoothing:g}" if self.label_smoothing else "")
 
     @property
     def resumes(self) -> bool:
@@ -410,33 +374,32 @@ class Network(Model):
         torch = _LOADED_BYTES if "torch" in sys.modules else _TORCH_BYTES
         return torch + 32 * weights + window + max(self.rows_of_batch(rows), PREDICT_ROWS) * row + 60 * rows
 
-    def settled(self, rows: int, schema: Schema) -> Network:
-        """The same with numbers for "auto", for so many rows."""
-        trunks = has_parts(schema)
-        steps = -(-rows // self.rows_of_batch(rows, schema))
-        epochs = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, -(-_TRUNK_STEPS // steps))) if trunks else _TABLE_EPOCHS
-        patience = max(_FEWEST_EPOCHS, epochs // 4) if trunks else _TABLE_PATIENCE
-        return self._with(
-            epochs=epochs if self.epochs == "auto" else self.epochs,
-            patience=patience if self.patience == "auto" else self.patience,
-        )
+    def settled(self, rows: int, schema: Schema, task: str = "multiclass") -> Network:
+        """The same with what `penstock.models.network_defaults` says for "auto", for so many rows."""
+        named = "" if self.optimizer_function is not None else self.optimizer
+        begun = self.weights is not None
+        at = Situation(rows, self.rows_of_batch(rows, schema), task, self.effort, named, begun)
+        found = asdict(defaults_for({kind for kind in map(kind_of, schema) if kind is not None}, at))
+        return self._with(**{name: value for name, value in found.items() if getattr(self, name) == "auto"})
 
-    def _size_of_trunks(self, schema: Schema) -> tuple[int, int]:
-        """Weights, and the numbers that all layers give for a row."""
+    def _size_of_trunks(self, schema: Schema, tokens: Mapping[str, float] | None = None) -> tuple[int, int]:
+        """Weights, and the numbers that all layers give for a row, of so many tokens by column."""
         own = self.own_module
         if own is not None:
             numbers = sum(math.prod(one.shape) for one in schema if one.shape is not None)
             return sum(each.numel() for each in own.parameters()), _OWN_ACTIVATIONS * numbers
         sizes = [
-            catalog.size_of(part["network"], part["kind"], part["sizes"], part["settings"])
+            catalog.size_of(
+                part["network"], part["kind"], part["sizes"], part["settings"], (tokens or {}).get(part["column"])
+            )
             for part in parts_of(self, schema)
         ]
         return sum(size.weights for size in sizes), sum(size.activations for size in sizes)
 
-    def threads_of(self, rows: int, schema: Schema, cores: int) -> int:
-        """Inner threads that a training with trunks computes with: one where a batch is so little work that threads
-        would wait for one another more than they would do."""
-        _, activations = self._size_of_trunks(schema)
+    def threads_of(self, rows: int, schema: Schema, cores: int, tokens: Mapping[str, float]) -> int:
+        """Inner threads that a training with trunks computes with, rows having so many tokens by column: one where a
+        batch is so little work that threads would wait for one another more than they would do."""
+        _, activations = self._size_of_trunks(schema, tokens)
         return cores if self.rows_of_batch(rows, schema) * activations >= _WORTH_THREADS else 1
 
     def _memory_of_trunks(self, rows: int, schema: Schema, target: Target) -> int:
@@ -446,7 +409,9 @@ class Network(Model):
         for one in schema:
             if one.shape is not None:
                 raw += one.type.value_type.bit_width // 8 * math.prod(one.shape)
-        batch = max(self.rows_of_batch(rows, schema), rows_together(schema))
+        batch = self.rows_of_batch(rows, schema)
+        if not schema.of_role(Role.tokens):  # of which fewer go together, the longer they are
+            batch = max(batch, rows_together(schema))
         torch = _LOADED_BYTES if "torch" in sys.modules else _TORCH_BYTES
         return torch + 24 * weights + batch * (8 * activations + (2 + self.loading_threads) * raw) + 60 * rows
 
@@ -462,14 +427,8 @@ class Network(Model):
         if self.batch_rows != "auto":
             return self.batch_rows
         if schema is not None and has_parts(schema):
-            most = max(16, min(_MOST_TRUNK_ROWS, rows_together(schema)))
-            return min(most, 1 << int(math.log2(max(32, rows / _TRUNK_BATCHES))))
-        if rows > _MANY:
-            return 1024
-        fit = 32
-        while fit < 256 and 2 * fit * _BATCHES <= rows:
-            fit *= 2
-        return fit
+            return trunk_batch_rows(rows, rows_together(schema))
+        return table_batch_rows(rows)
 
     def train(self, data: TrainingData) -> FittedNetwork:
         """Learn.
@@ -483,23 +442,22 @@ class Network(Model):
         with torch_at_hand():
             from penstock.models.network_training import Training
 
-        self._refuse_no_module()
-        if self.label_smoothing and data.target.task == "regression":
-            raise UsageError(
-                "numbers have no labels to smooth", where="network: label_smoothing", got=str(self.label_smoothing)
-            )
+        refuse_other_data(self, data)
         labels = data.labels()
         counts = class_counts(labels, data.target)
         class_weights = weights_of_classes(self.class_weight, data.target, counts)
         refuse_beyond_memory(self, data)
-        model = self.settled(data.rows, data.schema)
+        model = self.settled(data.rows, data.schema, data.target.task)
         training = Training(model, data, labels, class_weights)
+        held = f"{training.held:,} of {data.rows:,} rows held back to keep the best"
+        if not training.held:
+            held = "no row is held back to keep the best: it would be of a class that no other row teaches"
         data.listener.said(
             Note(
                 "network",
-                f"{training.parameters:,} weights; {training.held:,} of {data.rows:,} rows held back to keep the best",
-                f"at most {model.epochs} epochs of batches of {training.batch_rows:,} rows, {self.optimizer}",
-                "hidden, epochs and validation_share of the model",
+                f"{training.parameters:,} weights; {held}",
+                f"at most {model.epochs} epochs of batches of {training.batch_rows:,} rows, {model.described}",
+                "epochs, validation_share, learning_rate and others of the model",
             )
         )
         weights, summary = training.run()
@@ -514,16 +472,6 @@ class Network(Model):
             training.scale,
             self.another_module(),
         )
-
-    def _refuse_no_module(self) -> None:
-        if isinstance(self.module, str) and self.module.startswith(OWN_NAME) and self.own_module is None:
-            raise UsageError(
-                "the network is a module of one's own, and it is not here",
-                where="network: module",
-                expected="the torch.nn.Module itself, from Python",
-                got=self.module,
-                remedy="penstock.Network(MODULE, ...)",
-            )
 
     @property
     def goes_on(self) -> bool:
@@ -553,9 +501,9 @@ class Network(Model):
         counts = class_counts(labels, data.target)
         class_weights = weights_of_classes(self.class_weight, data.target, counts)
         refuse_beyond_memory(self, data)
-        model = self.settled(data.rows, data.schema)
+        model = self.settled(data.rows, data.schema, data.target.task)
         gentle = model._with(
-            learning_rate=self.learning_rate * _GENTLE, epochs=max(1, round(int(model.epochs) * _FEWER_EPOCHS))
+            learning_rate=float(model.learning_rate) * _GENTLE, epochs=max(1, round(int(model.epochs) * _FEWER_EPOCHS))
         )
         training = Training(gentle, data, labels, class_weights, start=before)
         weights, summary = training.run()

@@ -37,6 +37,7 @@ class Position:
         norms: sum of the gradients' norms in this epoch.
         cuts: how often "plateau" cut the rate.
         waited: epochs that it waits already.
+        restarted: the step at which "restart_on_plateau" began anew.
         averaged: steps in the mean of the weights.
         threads: inner threads that it computes with: others round differently.
         best_loss: of the rows held back.
@@ -52,6 +53,7 @@ class Position:
     norms: float = 0.0
     cuts: int = 0
     waited: int = 0
+    restarted: int = 0
     averaged: int = 0
     threads: int = 1
     best_loss: float = math.inf

@@ -6,6 +6,8 @@ A model. torch is loaded when a network is opened.
 from __future__ import annotations
 
 import copy
+import gc
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ import pyarrow as pa
 
 from penstock.batch import Batch, RowKeys
 from penstock.durable import write_atomically
+from penstock.engine import lending_core
 from penstock.errors import MissingExtra, UsageError
 from penstock.model import FEATURE, FittedModel, Target, spans_of
 from penstock.models.folder import Described, damaged, read_description, write_description
@@ -30,17 +33,21 @@ from penstock.schema import Field, Role, Schema
 NAME = "network"
 _WEIGHTS = "weights.safetensors"
 _GRADIENT_STEPS = 32
+_OPENING = threading.Lock()
+"""One network at a time is made: importing torch takes most of the time, and is done once."""
 PREDICT_AT_ONCE = 4096
 """Rows whose features are written out at once."""
 
 
 @contextmanager
 def torch_at_hand() -> Iterator[None]:
-    """Say in our words that torch is missing.
+    """For imports alone: say in our words that torch is missing.
 
     Raises:
         MissingExtra: it is.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # what an import makes is kept: to look through it for garbage takes a tenth of the time
     try:
         yield
     except ImportError as error:
@@ -50,6 +57,9 @@ def torch_at_hand() -> Iterator[None]:
             got=str(error),
             remedy="pip install torch==2.13.0, then pip install 'penstock[torch]'",
         ) from error
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +72,7 @@ class FittedNetwork(FittedModel):
         center: what a regression adds to the scores.
         scale: what it multiplies them by before.
         own: where the network is a module of the user's: that module, its weights of no account.
+        folder: where it was read from; None for one that has just learned.
     """
 
     name: str
@@ -73,6 +84,7 @@ class FittedNetwork(FittedModel):
     center: float = 0.0
     scale: float = 1.0
     own: Any = None
+    folder: Path | None = None
 
     @property
     def takes_module(self) -> bool:
@@ -103,13 +115,53 @@ class FittedNetwork(FittedModel):
         """Whether all its features stand in the matrix."""
         return str(self.architecture.get("kind", "tabular")) == "tabular"
 
-    @cached_property
+    def open(self) -> None:
+        """Import torch and make the network; one that is a module of the user's waits for that.
+
+        Raises:
+            ArtifactError: the weights do not fit the architecture.
+            MissingExtra: torch is not installed.
+        """
+        if not self.takes_module:
+            _ = self.module
+
+    @property
     def module(self) -> Any:
         """The network, made of its architecture and its weights: what predicts is what is saved.
 
+        Threads that come while it is made lend their cores, and wait.
+
         Raises:
+            ArtifactError: the weights do not fit the architecture.
             UsageError: it is a module of the user's, and was not given.
         """
+        while "_module" not in vars(self):
+            if _OPENING.acquire(blocking=False):
+                try:
+                    return self._module
+                finally:
+                    _OPENING.release()
+            with lending_core(), _OPENING:
+                pass  # now it is made, or another one's turn to make it
+        return self._module
+
+    @cached_property
+    def _module(self) -> Any:
+        with torch_at_hand():
+            import safetensors
+        if self.takes_module:
+            return self._made()
+        path = (self.folder or Path()) / _WEIGHTS
+        try:
+            module = self._made()
+        except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise damaged(path, str(error), "weights that fit the architecture in model.json") from error
+        width = max((span.stop for span in spans_of(self.features).values()), default=0)
+        if self.is_table and module.architecture.width != width:
+            raise damaged(path, f"a network of {module.architecture.width} columns", f"one of {width}")
+        return module
+
+    def _made(self) -> Any:
         with torch_at_hand():
             import safetensors.torch
             import torch
@@ -142,6 +194,7 @@ class FittedNetwork(FittedModel):
 
     def scores(self, batch: Batch) -> npt.NDArray[np.float64]:
         """Raw scores, shape (rows, outputs)."""
+        _ = self.module  # torch is imported there, where others work meanwhile
         from penstock.models.networks.building import scores_of
 
         return self._computed(batch, scores_of, int(self.architecture["outputs"]))
@@ -153,6 +206,7 @@ class FittedNetwork(FittedModel):
             SchemaError: the batch lacks a feature.
             UsageError: the network has no hidden layer that can be told.
         """
+        _ = self.module
         from penstock.models.networks.building import features_of
 
         try:
@@ -182,14 +236,14 @@ class FittedNetwork(FittedModel):
         return int(self._run(one, features_of).shape[1])
 
     def _computed(self, batch: Batch, what: Any, width: int | None) -> npt.NDArray[np.float64]:
-        """What of each row, `rows_together` at a time, the last ones filled up; rows whose padding is the same."""
+        """What of each row, see `Inputs.alike`: as many at a time as are padded like it, the last ones filled up."""
         most = rows_together(self.features)
         found = None if width is None else np.empty((len(batch), width))
         for start in range(0, len(batch), PREDICT_AT_ONCE):
             rows = min(PREDICT_AT_ONCE, len(batch) - start)
             inputs = Inputs.of_batch(batch.slice(start, rows), self.features)
-            for places in inputs.alike(most):
-                values = self._run(inputs.take(places).filled_up(most), what)[: len(places)]
+            for places, filled in inputs.alike(most):
+                values = self._run(inputs.take(places).filled_up(filled), what)[: len(places)]
                 if found is None:
                     found = np.empty((len(batch), values.shape[1]))
                 found[start + places] = values
@@ -283,9 +337,11 @@ class FittedNetwork(FittedModel):
         """Read what `save` wrote.
 
         Raises:
-            ArtifactError: a file is missing, damaged, or does not fit the other.
-            MissingExtra: torch is not installed.
+            ArtifactError: a file is missing or damaged. What is in the weights is seen when it is opened.
+            MissingExtra: safetensors is not installed.
         """
+        with torch_at_hand():
+            import safetensors  # noqa: F401  before anything is begun
         described = read_description(folder, NAME)
         path = folder / _WEIGHTS
         try:
@@ -300,16 +356,8 @@ class FittedNetwork(FittedModel):
                 weights,
                 float(own["center"]),
                 float(own["scale"]),
+                folder=folder,
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise damaged(path, f"{type(error).__name__}: {error}") from error
-        with torch_at_hand():
-            import safetensors
-        try:
-            module = fitted.module if fitted.architecture.get("kind") != "own" else None
-        except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise damaged(path, str(error), "weights that fit the architecture in model.json") from error
-        width = max((span.stop for span in spans_of(described.features).values()), default=0)
-        if fitted.is_table and module is not None and module.architecture.width != width:
-            raise damaged(path, f"a network of {module.architecture.width} columns", f"one of {width}")
         return fitted

@@ -6,15 +6,16 @@ torch is loaded when it is used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from penstock.batch import Batch
 from penstock.errors import SchemaError
-from penstock.model import TrainingBatch, in_matrix, spans_of
+from penstock.model import TrainingBatch, TrainingData, in_matrix, spans_of
 from penstock.models.networks.padding import pad, padded_length
 from penstock.models.prediction import feature_columns
 from penstock.schema import Role, Schema
@@ -29,6 +30,8 @@ PREDICT_ROWS = 1024
 """The most rows of a batch that is predicted, the last one padded: a row's bits never depend on how many there are."""
 _BATCH_BYTES = 16 * 2**20
 """About the bytes of a batch of pictures that is predicted, as float32 [bytes]."""
+_BATCH_TOKENS = 4096
+"""Tokens of a batch that is predicted, the padding counted: filling it up costs little, whatever the lengths."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +104,21 @@ class Inputs:
             },
         )
 
-    def alike(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
-        """Places of rows that are predicted together: at most so many, in which sequences are padded to one length.
+    def alike(self, most: int) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+        """Places of rows that are computed together, and how many they are filled up to for it, at most ``most``.
 
-        Which rows those are does not change what comes out of each: its padding follows from it alone.
+        Sequences that are padded to one length go together, of long ones fewer. Which rows those are does not change
+        what comes out of each: its padding follows from it alone, and so does how many rows are computed with it.
         """
-        lengths = np.zeros(self.count, np.int64)
-        for _, offsets in self.tokens.values():
-            lengths = lengths * 2**20 + padded_length(np.diff(offsets))
-        for length in np.unique(lengths):
-            places = np.flatnonzero(lengths == length)
-            yield from (places[start : start + most] for start in range(0, len(places), most))
+        if not self.tokens:
+            yield from ((np.arange(at, min(at + most, self.count)), most) for at in range(0, self.count, most))
+            return
+        padded = np.column_stack([padded_length(np.diff(offsets)) for _, offsets in self.tokens.values()])
+        kinds, kind = np.unique(padded, axis=0, return_inverse=True)
+        for number, lengths in enumerate(kinds):
+            rows = min(most, _tokens_together(lengths.max()))
+            places = np.flatnonzero(kind.reshape(-1) == number)
+            yield from ((places[at : at + rows], rows) for at in range(0, len(places), rows))
 
     def to_torch(self, device: str = "cpu") -> dict[str, torch.Tensor]:
         """By name: the matrix, where there is one, tensors as they are, tokens padded to the longest row's bucket."""
@@ -124,7 +131,10 @@ class Inputs:
             found[name] = torch.from_numpy(each if each.flags.writeable else each.copy())
         for name, (values, offsets) in self.tokens.items():
             found[name] = torch.from_numpy(pad(values, offsets))
-        return {name: each.to(device) for name, each in found.items()} if device != "cpu" else found
+        if device == "cpu":
+            return found
+        # From pinned memory the copy runs beside what the device computes.
+        return {name: each.pin_memory().to(device, non_blocking=True) for name, each in found.items()}
 
 
 def rows_together(features: Schema) -> int:
@@ -133,6 +143,18 @@ def rows_together(features: Schema) -> int:
     if not size:
         return PREDICT_ROWS
     return int(2 ** np.clip(np.floor(np.log2(_BATCH_BYTES / size)), 0, np.log2(PREDICT_ROWS)))
+
+
+def mean_tokens(data: TrainingData) -> dict[str, float]:
+    """By column of tokens: how many a row has on average."""
+    names = [each.name for each in data.schema if each.role is Role.tokens]
+    table = data.table(names)
+    return {name: float(pc.mean(pc.list_value_length(table.column(name))).as_py() or 0.0) for name in names}
+
+
+def _tokens_together(length: int) -> int:
+    """How many sequences padded to this length are predicted together: a power of two."""
+    return 1 << int(np.log2(max(1, _BATCH_TOKENS // int(length))))
 
 
 def _tokens(column: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
@@ -156,7 +178,7 @@ def _refuse_other(batch: Batch, features: Schema) -> None:
             raise SchemaError(
                 "a feature is not of the type that the model was trained on",
                 where=f"column {one.name!r}",
-                expected=str(one.type),
-                got=str(given),
+                expected=one.values_in_words,
+                got=replace(one, type=given).values_in_words,
                 remedy="give the batch the same columns, through the same steps, as in training",
             )

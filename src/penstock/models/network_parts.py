@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import UsageError
-from penstock.model import TrainingData, in_matrix, spans_of
+from penstock.model import Effort, TrainingData, in_matrix, spans_of
+from penstock.models.network_defaults import picture_trunk
 from penstock.models.networks import catalog
 from penstock.models.networks.sizes import embedding_size
 from penstock.schema import Field, Role, Schema
@@ -17,8 +18,6 @@ from penstock.schema import Field, Role, Schema
 if TYPE_CHECKING:
     from penstock.models.network import Network
 
-_SMALL = 128
-"""The side of a picture up to which a network for small pictures is taken [pixels]."""
 _TABLE_FEATURES = 64
 OWN_NAME = "own:"
 """What stands before the name of a module of the user's in a pipeline file."""
@@ -61,7 +60,7 @@ def parts_of(model: Network, schema: Schema) -> list[dict[str, Any]]:
         if kind is None:
             continue
         key = next((key for key in (field.name, kind) if key in named), kind)
-        network, settings = named.get(key, (_default(kind, field), {}))
+        network, settings = named[key] if key in named else _default(kind, field, model.effort)
         met.add(key)
         found.append(
             {
@@ -96,13 +95,14 @@ def networks_named(model: Network) -> dict[str, tuple[str, Mapping[str, Any]]]:
     return {}
 
 
-def _default(kind: str, field: Field) -> str:
+def _default(kind: str, field: Field, effort: Effort) -> tuple[str, Mapping[str, Any]]:
     if kind == "tokens":
-        return "embedding_bag"
+        return "embedding_bag", {}
     if kind == "clip":
-        return "pooled_frames"
+        return "pooled_frames", {}
     assert field.shape is not None
-    return "convnet" if max(field.shape[:2]) <= _SMALL else "resnet18"
+    height, width, channels = field.shape
+    return picture_trunk(height, width, channels, effort)
 
 
 def architecture_of(model: Network, data: TrainingData) -> dict[str, Any]:
@@ -115,7 +115,8 @@ def architecture_of(model: Network, data: TrainingData) -> dict[str, Any]:
         kind = type(model.own_module)
         named = f"{kind.__module__}.{kind.__qualname__}"
         parts = parts_of(model, data.schema)
-        return {"kind": "own", "module": named, "parts": parts, "outputs": outputs, "table": None}
+        own = {"kind": "own", "module": named, "parts": parts, "outputs": outputs, "table": None}
+        return {**own, "mirrored": _mirrored(model, data)}
     table = table_architecture(model, data, matrix, _TABLE_FEATURES) if len(matrix) else None
     return {
         "kind": "combined",
@@ -123,7 +124,13 @@ def architecture_of(model: Network, data: TrainingData) -> dict[str, Any]:
         "table": table,
         "outputs": outputs,
         "dropout": model.dropout,
+        "mirrored": _mirrored(model, data),
     }
+
+
+def _mirrored(model: Network, data: TrainingData) -> list[str]:
+    """The columns that are predicted with their mirror images: those that are mirrored in training."""
+    return [name for name in data.schema.names if name in data.mirrored] if model.flip_average is True else []
 
 
 def table_architecture(model: Network, data: TrainingData, matrix: Schema, outputs: int) -> dict[str, Any]:

@@ -24,15 +24,16 @@ from penstock.model import TrainingBatch, TrainingData
 from penstock.models import network_checkpoint
 from penstock.models.limits import Progress
 from penstock.models.network_checkpoint import Position
-from penstock.models.network_inputs import Inputs, rows_together
+from penstock.models.network_defaults import FEW_JUDGES
+from penstock.models.network_inputs import Inputs, mean_tokens, rows_together
 from penstock.models.network_losses import loss_named
 from penstock.models.network_machine import computing, device, inner_threads, laid_out
 from penstock.models.network_optimizing import Average, Schedule, optimizer_of
 from penstock.models.network_parts import architecture_of
-from penstock.models.networks.building import build, features_of, scores_of
+from penstock.models.networks.building import build, scores_and_features, scores_of
 from penstock.models.networks.combined import Scaled
 from penstock.models.networks.tabular import TabularNetwork, weights_of
-from penstock.models.splits import validation_mask
+from penstock.models.splits import held_back, taught
 
 if TYPE_CHECKING:
     from penstock.models.network import Network
@@ -42,6 +43,8 @@ _MOST_VALIDATION_ROWS = 50_000
 _SCALED_BYTES = 2**28
 """How much of the pictures is looked at for their mean and deviation [bytes]."""
 _EXPLODED = 1e4
+_TOLD = ("optimizer", "learning_rate", "l2", "label_smoothing", "schedule", "averaging")
+"""Settings that a summary tells, as they were settled."""
 
 
 class Training:
@@ -69,18 +72,21 @@ class Training:
         self._data = data
         self._task = data.target.task
         self._class_weights = class_weights
-        share = min(model.validation_share, _MOST_VALIDATION_ROWS / max(data.rows, 1))
-        self._held_out = validation_mask(data.hashes(), share, ordered=data.ordered)
+        share = min(float(model.validation_share), _MOST_VALIDATION_ROWS / max(data.rows, 1))
+        self._held_out = held_back(data.hashes(), share, ordered=data.ordered)
         self._kept = ~self._held_out
         self.held = int(np.count_nonzero(self._held_out))
+        if self._task != "regression" and 0 < self.held < data.rows:
+            self._kept, self._held_out = taught(self._held_out, labels)
         self._refuse_lopsided(labels)
+        self.held = int(np.count_nonzero(~self._kept))
         self.batch_rows = model.rows_of_batch(data.rows, data.schema)
         kept = labels[self._kept]
         regression = self._task == "regression"
         self.center, self.scale = (float(np.mean(kept)), float(np.std(kept)) or 1.0) if regression else (0.0, 1.0)
         weights = data.weights()
         self._mean_weight = 1.0 if weights is None else float(np.mean(weights))
-        self._loss = loss_named(model.loss_function, self._task, model.label_smoothing)
+        self._loss = loss_named(model.loss_function, self._task, float(model.label_smoothing))
         self._plain_loss = loss_named(model.loss_function, self._task, 0.0)
         self.architecture = architecture_of(model, data) if start is None else dict(start.architecture)
         self._is_table = self.architecture.get("kind", "tabular") == "tabular"
@@ -104,7 +110,8 @@ class Training:
         """The best epoch's weights, in safetensors' format, and what is to be said of the training."""
         kept = self._found()
         data = self._data
-        threads = 1 if self._is_table else self._model.threads_of(data.rows, data.schema, data.resources.cores)
+        cores = data.resources.cores
+        threads = 1 if self._is_table else self._model.threads_of(data.rows, data.schema, cores, mean_tokens(data))
         threads = threads if kept is None else kept.position.threads
         with inner_threads(threads), self._seeded():
             best, position = self._learn(kept, threads)
@@ -121,10 +128,13 @@ class Training:
             "best_epoch": position.best_epoch,
             "held_out_rows": self.held,
             "metric": figure,
-            "held_out": {figure: told["validation"]},
+            **({"held_out": {figure: told["validation"]}} if self.held else {}),
             "history": history,
         }
+        summary |= {name: getattr(self._model, name) for name in _TOLD}
         if not self._is_table:
+            parts = ", ".join(str(part["network"]) for part in self.architecture["parts"])
+            summary |= {"network": self.architecture.get("module", parts)}
             summary |= {"precision": self._precision, "threads": threads, "device": self._device}
         tensors = {name: value.detach().cpu().contiguous() for name, value in best.items()}
         return safetensors.torch.save(tensors), summary
@@ -195,7 +205,7 @@ class Training:
         optimizer = optimizer_of(model, trainable)
         steps = -(-rows // self.batch_rows)
         schedule = Schedule(model, -(-steps // model.accumulate))
-        average = Average(self._network, model.averaging) if model.averaging else None
+        average = Average(self._network, float(model.averaging)) if model.averaging else None
         going = _Going(Position(threads=threads), optimizer, schedule, average, {}, time.monotonic())
         progress = Progress(self._data.listener, rows * int(model.epochs))
         if kept is not None:
@@ -212,6 +222,12 @@ class Training:
             self._keep(going)
         progress.finish()
         return going.best, position
+
+    @property
+    def _judged_by_few(self) -> bool:
+        """Whether too few rows are held back to tell one epoch from another: then the last one's weights are kept, as
+        a schedule that ends is made for."""
+        return self._start is None and self._model.patience is None and self.held < FEW_JUDGES
 
     def _is_enough(self, position: Position) -> bool:
         patience = self._model.patience
@@ -230,10 +246,11 @@ class Training:
         if not self._is_table:
             told["gradient_norm"] = position.norms / max(1, position.batch)
         position.history.append(told)
-        if judged < position.best_loss:
+        better = judged < position.best_loss
+        if better or (self._judged_by_few and math.isfinite(judged)):
             going.best = {name: value.clone() for name, value in state.items()}
             position.best_loss, position.best_epoch = judged, position.epoch + 1
-        going.schedule.after_epoch(position.best_epoch == position.epoch + 1)
+        going.schedule.after_epoch(better, position.step)
         self._write_history(position)
         position.epoch += 1
         position.batch, position.total, position.counted, position.norms = 0, 0.0, 0.0, 0.0
@@ -248,7 +265,7 @@ class Training:
         going.position = kept.position
         self._network.load_state_dict(dict(kept.tensors["network"]))
         going.optimizer.load_state_dict(dict(kept.optimizer))
-        going.schedule.go_on(kept.position.cuts, kept.position.waited)
+        going.schedule.go_on(kept.position.cuts, kept.position.waited, kept.position.restarted)
         if going.average is not None:
             going.average.go_on(kept.tensors["average"], kept.position.averaged)
         going.best = dict(kept.tensors.get("best", {}))
@@ -260,6 +277,7 @@ class Training:
             return
         position = going.position
         position.cuts, position.waited = going.schedule.cuts, going.schedule.waited
+        position.restarted = going.schedule.restarted
         tensors: dict[str, Mapping[str, torch.Tensor]] = {"network": self._network.state_dict(), "best": going.best}
         if going.average is not None:
             tensors["average"] = going.average.state
@@ -320,7 +338,7 @@ class Training:
     def _step(self, going: _Going, told: float) -> None:
         """Move the weights."""
         model, network, optimizer = self._model, self._network, going.optimizer
-        rate = model.learning_rate * going.schedule.factor(going.position.step)
+        rate = float(model.learning_rate) * going.schedule.factor(going.position.step)
         for group in optimizer.param_groups:
             group["lr"] = rate
         if model.clip_value is not None:
@@ -343,10 +361,22 @@ class Training:
         going.position.step += 1
 
     def _losses(
-        self, network: nn.Module, batch: TrainingBatch, loss: Any, step: int | None
+        self, network: nn.Module, batch: TrainingBatch, loss: Any, step: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and the weight of each row, shape (rows,) each; in training (with a step) rows may be mixed."""
+        """The loss and the weight of each row, shape (rows,) each; rows may be mixed."""
         inputs = Inputs.of_training(batch).to_torch(self._device)
+        labels, counts = self._wanted(batch)
+        if not self._model.mixup:
+            return loss(scores_of(network, inputs), labels), counts
+        share, order = self._mixing(step, len(batch))
+        other = order.to(self._device)
+        for name in batch.tensors:
+            inputs[name] = share * inputs[name].float() + (1 - share) * inputs[name][other].float()
+        scores = scores_of(network, inputs)
+        return share * loss(scores, labels) + (1 - share) * loss(scores, labels[other]), counts
+
+    def _wanted(self, batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The labels, and how much each row counts, shape (rows,) each."""
         weights = np.ones(len(batch)) if self._class_weights is None else self._class_weights[batch.labels]
         if batch.weights is not None:
             weights = weights * (batch.weights / self._mean_weight)
@@ -355,15 +385,7 @@ class Training:
             labels = torch.from_numpy(((batch.labels - self.center) / self.scale).astype(np.float32))
         else:
             labels = torch.from_numpy(batch.labels.astype(np.int64))
-        labels = labels.to(self._device)
-        if step is None or not self._model.mixup:
-            return loss(scores_of(network, inputs), labels), counts
-        share, order = self._mixing(step, len(batch))
-        other = order.to(self._device)
-        for name in batch.tensors:
-            inputs[name] = share * inputs[name].float() + (1 - share) * inputs[name][other].float()
-        scores = scores_of(network, inputs)
-        return share * loss(scores, labels) + (1 - share) * loss(scores, labels[other]), counts
+        return labels.to(self._device), counts
 
     def _mixing(self, step: int, rows: int) -> tuple[float, torch.Tensor]:
         """How pictures of a step are mixed (Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018)."""
@@ -382,34 +404,30 @@ class Training:
         rows = rows_together(self._data.schema)
         with torch.inference_mode(), computing(self._precision, self._device):
             for batch in self._data.in_order(rows, keep=self._held_out):
-                losses, weights = self._losses(network, batch, self._plain_loss, None)
-                total += float((losses * weights).double().sum())
-                counted += float(weights.double().sum())
-                if not self._is_table:
-                    inputs = Inputs.of_training(batch).to_torch(self._device)
-                    right += self._right(scores_of(network, inputs), batch)
-                    silent = self._silent(network, inputs)
-                    dead = silent if dead is None or silent is None else dead & silent
+                given, (labels, weights) = Inputs.of_training(batch), self._wanted(batch)
+                for places, _ in given.alike(rows):
+                    part = given if len(places) == len(batch) else given.take(places)
+                    scores, features = scores_and_features(network, part.to_torch(self._device))
+                    losses = self._plain_loss(scores, labels[places])
+                    total += float((losses * weights[places]).double().sum())
+                    counted += float(weights[places].double().sum())
+                    right += self._right(scores, labels[places])
+                    if features is not None:
+                        silent = (features == 0).all(dim=0)
+                        dead = silent if dead is None else dead & silent
         judged = total / counted if math.isfinite(total) else math.inf
         figures: dict[str, Any] = {"validation": self._told(judged)}
         if not self._is_table and self._task != "regression":
-            figures["accuracy"] = right / self.held
+            figures["accuracy"] = right / int(np.count_nonzero(self._held_out))
         if dead is not None:
             figures["dead_units"] = float(dead.float().mean())
         return judged, figures
 
-    def _right(self, scores: torch.Tensor, batch: TrainingBatch) -> float:
+    def _right(self, scores: torch.Tensor, labels: torch.Tensor) -> int:
         if self._task == "regression":
-            return 0.0
+            return 0
         found = (scores[:, 0] > 0).long() if self._task == "binary" else scores.argmax(dim=1)
-        return float((found.cpu().numpy() == batch.labels).sum())
-
-    def _silent(self, network: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
-        """Which units of the last hidden layer are zero for all of these rows, shape (features,)."""
-        try:
-            return (features_of(network, inputs) == 0).all(dim=0)
-        except LookupError:  # a module of the user's without a linear layer has none
-            return None
+        return int((found == labels).sum())
 
     def _diverged(self, position: Position, batch: TrainingBatch, loss: float) -> DataError:
         first = ", ".join(map(str, np.sort(batch.rows)[:5]))
@@ -430,7 +448,7 @@ class Training:
             where=f"target {self._data.target.column!r}",
             expected="rows in both parts" + ("" if self._task == "regression" else ", and two classes to learn from"),
             got=f"{self._data.rows:,} rows, {self.held:,} of them held back",
-            remedy="more rows, or another validation_share",
+            remedy="more rows (or groups, where rows are kept together), or another validation_share",
         )
 
 

@@ -8,6 +8,7 @@ the rows, an order, another split).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +84,25 @@ def held_back(hashes: npt.NDArray[np.uint64], share: float, *, ordered: bool = F
     mixed = hashes if ordered else np.concatenate([each for _, each in _mixed(hashes, _VALIDATION, 0)])
     fewest = mixed == mixed.min()
     return mask if fewest.all() else fewest
+
+
+def taught(
+    held: npt.NDArray[np.bool_], labels: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(rows to learn from, rows to judge on) of those held back: a class that would be judged but never learned is
+    learned. Where that leaves none to judge on, as where each class has a single row, those learned from are.
+
+    Args:
+        held: rows that are to be held back.
+        labels: the class of each row.
+
+    Example:
+        >>> learned, judged = taught(np.array([True, False, True]), np.array([0, 0, 1]))
+        >>> learned.tolist(), judged.tolist()
+        ([False, True, True], [True, False, False])
+    """
+    judged = held & np.isin(labels, labels[~held])
+    return (~judged, judged) if judged.any() else (~judged, ~judged)
 
 
 def parted(hashes: npt.NDArray[np.uint64], folds: int, salt: int = 0) -> npt.NDArray[np.int32]:

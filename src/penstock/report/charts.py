@@ -133,11 +133,11 @@ def _apart(drawn: str) -> str:
     return drawn
 
 
-def _ticks(axes: Axes, axis: str, most: int = 5, share: bool = False) -> None:
+def _ticks(axes: Axes, axis: str, most: int = 5, share: bool = False, whole: bool = False) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     found = axes.xaxis if axis == "x" else axes.yaxis
-    found.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+    found.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], integer=whole))
     found.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}" if share else short_number(float(f"{x:.10g}"))))
 
 
@@ -259,10 +259,18 @@ def line(
         if square:
             axes.set_xlim(0, 1)
             axes.set_ylim(0, 1)
-        _time_ticks(axes, points) if times else _ticks(axes, "x")
+        _time_ticks(axes, points) if times else _ticks(axes, "x", whole=all(at.is_integer() for at, _ in points))
         _ticks(axes, "y", 3 if height < 120 else 4, shares)
+        if not any(height_of for _, height_of in (*points, *against)):
+            axes.set_ylim(0, 1)  # of nothing but zeros the axis would go below it
         axes.set_xlabel(one_line(x))
         return _svg(figure, said)
+
+
+def legend(line: str, dashed: str) -> Html:
+    """What the two lines of a chart are, in words."""
+    keys = f'<i class="key"></i>{text(line)}<i class="key dashed"></i>{text(dashed)}'
+    return Html(f'<span class="legend">{keys}</span>')
 
 
 def _time_ticks(axes: Axes, points: Sequence[tuple[float, float]]) -> None:

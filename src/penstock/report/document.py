@@ -44,6 +44,8 @@ def of_saved(saved: Saved, title: str) -> dict[str, Any]:
 
 
 _NAMES = {"boosted": "boosted trees", "linear": "a linear model", "network": "a network"}
+_NAMES |= {"kmeans": "k-means", "pca": "principal components", "isolation_forest": "an isolation forest"}
+_NAMES |= {"autoencoder": "an autoencoder"}
 
 
 def of_folder(folder: Path) -> dict[str, Any]:

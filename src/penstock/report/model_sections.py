@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,10 @@ MOST_DEPENDENCE = 24
 MOST_MISTAKES = 20
 MOST_VALUES = 16
 MOST_HIDDEN = 60
+MOST_WHOLE = 3
+"""Values of a row up to which long ones have the room to be read."""
+_CUT = re.compile(r"(.{200})\.\.\. \(([\d,]+) characters\)", re.DOTALL)
+"""What the statistic of mistakes makes of a long text."""
 # ---------------------------------------------------------------------- evaluation
 
 
@@ -257,13 +262,22 @@ def _mistake(one: Mapping[str, Any]) -> Html:
     expected = value(_plain(one.get("expected")), 60)
     sure = f" <i>({expected}: {share_text(chance, 1.0)})</i>" if chance is not None else ""
     values = list(dict(one.get("values") or {}).items())
-    shown = [f"<span><i>{value(name, 40)}</i> {value(_plain(item), 80)}</span>" for name, item in values[:MOST_HIDDEN]]
+    longest = 240 if len(values) <= MOST_WHOLE else 80
+    shown = [f"<span><i>{value(name, 40)}</i> {_item(item, longest)}</span>" for name, item in values[:MOST_HIDDEN]]
     more = details(f"and {len(values) - MOST_VALUES:,} more values", *shown[MOST_VALUES:])
     return Html(
         f"<div><b>{expected}</b>, predicted {value(_plain(one.get('predicted')), 60)}{sure}"
         f"<small>{value(one.get('path') or '–', 60)}, row {int(one.get('row') or 0):,}</small></div>"
         f'<div class="row">{join(shown[:MOST_VALUES])}{more}</div>'
     )
+
+
+def _item(found: Any, longest: int) -> Html:
+    """A value of a row; of one that was cut before, how long it was."""
+    cut = _CUT.fullmatch(found) if isinstance(found, str) else None
+    if cut is None:
+        return value(_plain(found), longest)
+    return Html(f"{value(cut[1][: longest - 1] + '…', longest)} <i>{text(cut[2])} characters</i>")
 
 
 def _plain(found: Any) -> Any:

@@ -14,8 +14,10 @@ from penstock.report.model_sections import (
     explanation_section,
     mistakes_section,
 )
+from penstock.report.picture_sections import pictures_section, shows_mistakes
 from penstock.report.style import STYLE
 from penstock.report.training_sections import training_section
+from penstock.report.unsupervised_sections import unsupervised_section, unsupervised_sentence
 from penstock.report.words import metric_name, metric_text, share_text, short_number
 from penstock.report.work_sections import (
     cleaning_section,
@@ -35,9 +37,9 @@ def page(document: Mapping[str, Any]) -> str:
 
     Args:
         document: the facts of a fitted pipeline (``rows``, ``ledger``, ``inputs``, ``profile``, ``evaluation``,
-            ``leaderboard``, ``model``, ``explanation``, ``mistakes``, ``cleaning``) and what `penstock.report.document`
-            adds (``title``, ``kind``, ``target``, ``rejected``, ``timings``, ``command``, ``config``, ``seed``,
-            ``versions``, ``resources``). What is missing is left out.
+            ``leaderboard``, ``model``, ``explanation``, ``mistakes``, ``pictures``, ``cleaning``) and what
+            `penstock.report.document` adds (``title``, ``kind``, ``target``, ``rejected``, ``timings``, ``command``,
+            ``config``, ``seed``, ``versions``, ``resources``). What is missing is left out.
 
     Returns:
         The page. The same document gives the same text.
@@ -54,10 +56,12 @@ def page(document: Mapping[str, Any]) -> str:
     sections = [
         data_section(profile) if profile else Html(""),
         cleaning_section(document),
+        unsupervised_section(document),
         training_section(document),
         evaluation_section(document),
         explanation_section(document),
-        mistakes_section(document),
+        pictures_section(document),
+        Html("") if shows_mistakes(document) else mistakes_section(document),
         rejected_section(document),
         work_section(document),
         reproduce_section(document),
@@ -106,6 +110,8 @@ def _contents(sections: Iterable[Html]) -> Html:
 
 def _sentence(document: Mapping[str, Any]) -> Html:
     """What came of it, in a sentence or two."""
+    if told := unsupervised_sentence(document):
+        return told
     target, model, judged = document.get("target"), document.get("model") or {}, document.get("evaluation")
     profile = document.get("profile")
     if not target or not model:
@@ -143,7 +149,8 @@ def _tiles(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
     judged, profile = document.get("evaluation"), document.get("profile")
     if judged:
         intervals = judged.get("intervals") or {}
-        metrics = [name for name in _MAIN_METRICS if judged["metrics"].get(name) is not None][:_MOST_TILES]
+        main = list(judged["metrics"]) if "without_target" in judged else _MAIN_METRICS
+        metrics = [name for name in main if judged["metrics"].get(name) is not None][:_MOST_TILES]
         for name in metrics:
             low, high = intervals.get(name) or (None, None)
             below = f"{metric_text(low)} – {metric_text(high)}" if low is not None else ""

@@ -18,6 +18,7 @@ h2{font-size:22px;line-height:1.3;letter-spacing:-.01em;margin:0 0 8px;font-weig
 h3{font-size:16px;margin:40px 0 10px;font-weight:620}
 h4{font-size:14px;margin:0;font-weight:600;overflow-wrap:anywhere}
 p{margin:0 0 14px;max-width:70ch}
+.grid+h4{margin-top:34px}
 .kind{color:var(--accent);font-size:13px;font-weight:600;margin:0 0 8px}
 .sentence{font-size:18px;line-height:1.5;max-width:64ch}
 .lead,figcaption,small,.muted{color:var(--muted)}
@@ -38,6 +39,9 @@ footer p{border-top:1px solid var(--line);padding-top:18px;max-width:none}
 figure{margin:0;min-width:0}
 figure svg{display:block;width:100%;height:auto;margin:8px 0 2px;overflow:visible;stroke-linejoin:round}
 figcaption{font-size:13px;line-height:1.45;overflow-wrap:anywhere}
+.legend{display:flex;flex-wrap:wrap;align-items:center;gap:2px 8px}
+.key{width:22px;border-top:2.5px solid var(--accent)}
+.key.dashed{border-top:2px dashed var(--second);margin-left:12px}
 svg text{font-family:inherit}
 .tag{color:var(--muted);font-size:12.5px;font-weight:400;margin-left:8px}
 .scroll{overflow-x:auto;margin:14px 0 6px;-webkit-overflow-scrolling:touch}
@@ -79,6 +83,23 @@ border-top:1px solid var(--line)}
 .row span{overflow-wrap:anywhere;min-width:0}
 .row details{flex-basis:100%;margin:4px 0}
 .row details span{margin-right:16px}
+.pictures,.augmented{list-style:none;margin:18px 0 8px;padding:0;font-size:13px;line-height:1.35}
+.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(100px,1fr));gap:20px 14px}
+.pictures.strips{grid-template-columns:repeat(auto-fill,minmax(min(100%,420px),1fr))}
+.pictures li{min-width:0;display:flex;flex-direction:column;overflow-wrap:anywhere}
+.pictures:not(.strips) li{max-width:150px}
+.pictures b,.augmented b{font-weight:600}
+.pictures span{color:var(--muted)}
+.pictures .wrong{color:var(--bad)}
+.pictures small{font-size:12px;overflow-wrap:anywhere}
+.frames{display:flex;flex-wrap:wrap;gap:3px;margin-bottom:6px;align-items:flex-end}
+.pictures:not(.strips) .frames{min-height:96px}
+.frames img{display:block;max-width:100%;height:auto;border-radius:2px;background:var(--soft)}
+.frames .dots{image-rendering:pixelated}
+.strips .frames img{width:calc(25% - 3px)}
+.augmented li{display:flex;gap:14px;align-items:flex-start;padding:12px 0;border-top:1px solid var(--line)}
+.augmented li>i{line-height:96px}
+.after{display:flex;flex-wrap:wrap;gap:10px;min-width:0}
 .pairs{display:grid;grid-template-columns:minmax(110px,200px) 1fr;gap:6px 20px;font-size:14px;margin:14px 0}
 .pairs dt{color:var(--muted)}
 .pairs dd{margin:0;overflow-wrap:anywhere;min-width:0}
@@ -100,6 +121,10 @@ summary{cursor:pointer;color:var(--accent);font-size:14px}
 .tiles{grid-template-columns:1fr 1fr;gap:20px 16px}.tile b{font-size:22px}
 .bars{grid-template-columns:minmax(84px,36%) 1fr auto;gap:6px 10px}
 .mistakes li{grid-template-columns:1fr}.scroll td:not(.n){min-width:90px}
+.scroll .heat td{min-width:0;padding:6px 5px}.heat{font-size:13px}
+.heat th:first-child{position:sticky;left:0;background:var(--paper);white-space:normal;min-width:84px;
+overflow-wrap:anywhere}
+.heat thead th:not(:first-child){writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;padding:4px 6px}
 .bars small{display:block;font-size:12px}.pairs{grid-template-columns:1fr;gap:0}
 .pairs dd{margin-bottom:10px}.warnings li{grid-template-columns:1fr;gap:0}}
 @media print{:root{--paper:#fff;--ink:#000;--muted:#444;--line:#ccc;--soft:#f4f4f4;--accent:#1662b4;--tint:#d3e2f3;

@@ -106,12 +106,16 @@ def _learning(document: Mapping[str, Any]) -> Html:
     if len(first) < 2:
         return Html("")
     metric = metric_name(str(model.get("metric") or "loss"))
-    which = "on validation rows (line) and on training rows (dashed)" if second else "while it learned"
-    drawn = charts.line(first, f"{metric} by step", against=second, x="step")
+    # What a network tells is told after each epoch.
+    unit = "epoch" if any(entry.get("gradient_norm") is not None for entry in history) else "step"
+    title = f"{metric} by {unit}"
+    drawn = charts.line(first, title, against=second, x=unit)
+    judged = "training rows, after the epoch" if model.get("held_out_rows") == 0 else "validation rows"
+    told = charts.legend(judged, "training rows") if second else text("while it learned")
     others = []
     for name, about in _CURVES.items():
         points = [(float(entry["step"]), float(entry[name])) for entry in history if entry.get(name) is not None]
         if len(points) > 1:
-            title = f"{_words(name)} by step"
-            others.append(figure(charts.line(points, title, x="step"), text(title), text(about)))
-    return grid([figure(drawn, text(f"{metric} by step"), text(f"{metric} {which}")), *others])
+            other = f"{metric_name(_words(name))} by {unit}"
+            others.append(figure(charts.line(points, other, x=unit), text(other), text(about)))
+    return grid([figure(drawn, text(title), told), *others])

@@ -139,12 +139,13 @@ def _seconds(taken: float) -> str:
 
 def reproduce_section(document: Mapping[str, Any]) -> Html:
     """The command, the pipeline file, the seed, the versions and the inputs."""
-    inputs = listed(document, "inputs")
+    known = document.get("inputs")
+    inputs = listed(known, "first") if isinstance(known, Mapping) else listed(document, "inputs")
     rows = [
         [value(one["path"], 120), text(f"{one['size']:,}"), f"<code>{value(one['digest'], 40)}</code>"]
         for one in inputs[:MOST_INPUTS]
     ]
-    left = len(inputs) - MOST_INPUTS
+    left = (int(known["count"]) if isinstance(known, Mapping) else len(inputs)) - len(rows)
     versions = ", ".join(f"{name} {found}" for name, found in (document.get("versions") or {}).items())
     resources = document.get("resources") or {}
     lent = f"{resources['cores']} cores, {resources['memory'] / 2**30:.3g} GiB" if resources else ""

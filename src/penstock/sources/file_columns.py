@@ -74,7 +74,12 @@ def with_files(source: Source, options: ReadOptions) -> Source:
     found = naming_files(source, roles, options.root)
     if not isinstance(found, FileColumns):
         return source
-    return found.checked(options)
+    checked = found.checked(options)
+    if checked.columns:
+        return checked
+    plain = source.with_roles(dict.fromkeys(roles.keys() & found.columns.keys(), Role.key))
+    plain.notes = (*plain.notes, *checked.notes_of_files)
+    return plain
 
 
 def naming_files(source: Source, roles: Mapping[str, Role], root: str | None = None) -> Source:
@@ -158,7 +163,17 @@ class FileColumns(Source):
         self.notes = (*(note for note in self._of_table if note.topic not in known), *self._said)
         self.reading = repr((table.reading, self._place.named))
 
-    def checked(self, options: ReadOptions) -> Source:
+    @property
+    def columns(self) -> Mapping[str, Role]:
+        """The columns that name files, and what they are."""
+        return self._files
+
+    @property
+    def notes_of_files(self) -> tuple[Note, ...]:
+        """What was found out about the files."""
+        return self._said
+
+    def checked(self, options: ReadOptions) -> FileColumns:
         """The same, once it is known how large the files are; without columns that were taken for names of files, and
         name none that is there."""
         sizes: list[int] = []
@@ -170,7 +185,9 @@ class FileColumns(Source):
             if not found and name not in options.roles:
                 lost[name] = Role.key
                 where = self._place.root or "no folder"
-                reason = f"it holds names of {role}s, and none of the first is in {where}"
+                outside = any(verdict.code == "outside" for _, verdict in probe.get(name, ()) if verdict is not None)
+                lies = f"the first lead out of {where}" if outside else f"none of the first is in {where}"
+                reason = f"it holds names of {role}s, and {lies}"
                 said.append(Note(f"column {name!r}", "read as text", reason, "--root DIR"))
                 continue
             if role is Role.picture:
@@ -206,7 +223,7 @@ class FileColumns(Source):
     def _pictures(self) -> int:
         return sum(role is Role.picture for role in self._files.values())
 
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """Of the files of the table, in order."""
         return self._table.fingerprints()
 
@@ -218,12 +235,13 @@ class FileColumns(Source):
         """The same with other ways of writing for some columns of the table."""
         return self._with(self._table.with_written({n: way for n, way in written.items() if n not in self._files}))
 
-    def with_roles(self, roles: Mapping[str, Role]) -> Source:
+    def with_roles(self, roles: Mapping[str, Role]) -> FileColumns:
         """The same with other roles: a column of texts that becomes one of pictures or clips names them."""
-        others = {name: role for name, role in roles.items() if role not in _FILES}
+        own = self._table.schema
+        others = {name: role for name, role in roles.items() if role not in _FILES or own[name].role in _FILES}
         files = {name: role for name, role in self._files.items() if name not in others}
         for name, role in roles.items():
-            if role in _FILES:
+            if name not in others:  # the table has names; else it holds what they name itself
                 others[name] = Role.key
                 files[name] = role
         other = self._with(self._table.with_roles(others))

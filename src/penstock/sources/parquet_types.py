@@ -56,6 +56,14 @@ def tensor_role(of: pa.DataType) -> Role | None:
     return None if turned else {3: Role.picture, 4: Role.clip}.get(len(shape))
 
 
+def why_not(of: pa.DataType) -> str:
+    """Why a type is not read, in words."""
+    if isinstance(of, pa.FixedShapeTensorType) and tensor_role(of) is None:
+        how = "a picture is height x width x channels, a clip frames x height x width x channels"
+        return f"{how}, laid down in this order: write tensors without a permutation"
+    return "no role takes nested values, or bytes that are neither pictures nor clips"
+
+
 def is_usable(of: pa.DataType) -> bool:
     """Whether a role takes values of this type."""
     return kind_of(of) != ""

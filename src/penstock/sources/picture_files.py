@@ -49,6 +49,7 @@ class FilesSource(Source):
         SchemaError: a role is for a column that is not there.
     """
 
+    a_row_each = True
     content: str
     """The name of the column, and the kind of the files."""
     block_files: int
@@ -135,7 +136,7 @@ class FilesSource(Source):
         held = min(int(sizes.sum()), self.block_files * largest, max(self._limits.block_bytes, largest))
         return held + _ROW_BYTES * self.block_files
 
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """Of the files, in order; digests are of the size, the first and the last 4 KiB."""
         return self._files.fingerprints()
 

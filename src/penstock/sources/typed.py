@@ -33,7 +33,7 @@ from penstock.sources.conform import (
 from penstock.sources.csv_types import infer_column
 from penstock.sources.files import DataFile, unreadable
 from penstock.sources.formats import role_of_bytes
-from penstock.sources.parquet_types import NATURAL, described, is_usable, is_whole, kind_of, tensor_role
+from penstock.sources.parquet_types import NATURAL, described, is_usable, is_whole, kind_of, tensor_role, why_not
 from penstock.sources.written import as_written
 
 _BEGINNING = 16
@@ -93,9 +93,8 @@ class TypedColumns:
         self.names = tuple(names)
         used = {*self.names, *self._folders.inferred}
         self._order = tuple(name for name in self._folders.added(self._everything) if name in used)
-        why = "no role takes nested values, or bytes that are neither pictures nor clips"
         self._left = [
-            Note(f"column {name!r}", f"{self._types[name][0]} is not read", why)
+            Note(f"column {name!r}", f"{self._types[name][0]} is not read", why_not(self._types[name][0]))
             for name in self._everything
             if name not in used
         ]

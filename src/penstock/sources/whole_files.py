@@ -14,6 +14,7 @@ import stat
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -107,10 +108,9 @@ class WholeFiles:
             raise SourceError("no such file", where=str(self.root), expected=repr(lacking[0]), got=got)
         return self.take(np.array(sorted(there[path] for path in wanted), np.int64))
 
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
-        """Of the files, in order."""
-        marks = zip(self.sizes.tolist(), self.times.tolist(), self.digests, strict=True)
-        return tuple(Fingerprint(self.key(i), size, time, mark.hex()) for i, (size, time, mark) in enumerate(marks))
+    def fingerprints(self) -> Sequence[Fingerprint]:
+        """Of the files, in order; each is made when it is asked for."""
+        return _Fingerprints(self)
 
     def read(self, index: int, into: memoryview) -> None:
         """The content of one file, as large as it was.
@@ -159,6 +159,33 @@ class WholeFiles:
         there = [(folder, name, str(file.path)) for (folder, _, name), file in zip(split, chosen, strict=True)]
         found = marked(files.root, kind_of(files[0].path.name) or "text", there)
         return replace(found, notes=files.notes, paths=[path for _, _, path in there])
+
+
+class _Fingerprints(Sequence[Fingerprint]):
+    """Those of many files, of which the columns are held alone: a million objects would be half a GiB."""
+
+    def __init__(self, files: WholeFiles) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> Fingerprint: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Fingerprint, ...]: ...
+    def __getitem__(self, index: int | slice) -> Fingerprint | tuple[Fingerprint, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        files, i = self._files, range(len(self))[index]
+        return Fingerprint(files.key(i), int(files.sizes[i]), int(files.times[i]), files.digests[i].hex())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(other) != len(self):
+            return False
+        return all(one == another for one, another in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _changed(path: str, expected: str, got: str) -> ChangedError:

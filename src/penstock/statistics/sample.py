@@ -25,7 +25,8 @@ class SampleValue:
 
     Attributes:
         rows: how many rows they were drawn from.
-        table: a column of float64 for each of the numbers, of ``large_string`` for each of the texts.
+        table: a column of float64 for each of the numbers, of ``large_string`` for each of the texts, of lists of
+            float32 for each of the vectors.
         paths: the file of each row drawn.
         numbers: int64, shape (rows drawn,): the row's number in its file, from 0.
     """
@@ -52,6 +53,7 @@ class Sample(Statistic[SampleValue]):
         texts: columns to keep as text.
         size: the most rows that are kept, at least 1.
         seed: of the hash.
+        vectors: columns of ``pa.list_(pa.float32(), width)`` to keep, and the width of each.
 
     Raises:
         UsageError: a column comes twice, or there is no room for a row.
@@ -67,21 +69,30 @@ class Sample(Statistic[SampleValue]):
 
     kind = "sample"
 
-    def __init__(self, numbers: Sequence[str], texts: Sequence[str] = (), size: int = 20_000, seed: int = 0) -> None:
-        if size < 1 or len({*numbers, *texts}) < len(numbers) + len(texts):
+    def __init__(
+        self,
+        numbers: Sequence[str],
+        texts: Sequence[str] = (),
+        size: int = 20_000,
+        seed: int = 0,
+        vectors: Mapping[str, int] | None = None,
+    ) -> None:
+        vectors = vectors or {}
+        if size < 1 or len({*numbers, *texts, *vectors}) < len(numbers) + len(texts) + len(vectors):
             raise UsageError(
                 "not a sample of rows",
                 expected="at least 1 row, and columns that are all different",
                 got=f"{size} rows of " + ", ".join(map(repr, [*numbers, *texts])),
                 remedy="name each column once",
             )
-        self._numbers, self._texts = tuple(numbers), tuple(texts)
+        self._numbers, self._texts, self._vectors = tuple(numbers), tuple(texts), dict(vectors)
         self._size, self._seed = size, seed
         self._rows = 0
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         # Columns by their place: their names may be any, and that of a key too.
         kinds = [*(pa.float64() for _ in self._numbers), *(pa.large_string() for _ in self._texts)]
+        kinds += [pa.list_(pa.float32(), width) for width in self._vectors.values()]
         self._schema = pa.schema([*_KEYS, *((str(place), kind) for place, kind in enumerate(kinds))])
         self._kept = self._schema.empty_table()
         self._bound: int | None = None
@@ -89,15 +100,16 @@ class Sample(Statistic[SampleValue]):
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns it reads."""
-        return (*self._numbers, *self._texts)
+        return (*self._numbers, *self._texts, *self._vectors)
 
     def parameters(self) -> Mapping[str, Any]:
-        """The columns, the size and the seed."""
+        """The columns, the size and the seed; vectors where there are any."""
         return {
             "numbers": list(self._numbers),
             "texts": list(self._texts),
             "size": self._size,
             "seed": self._seed,
+            **({"vectors": self._vectors} if self._vectors else {}),
         }
 
     def update(self, batch: Batch) -> None:
@@ -128,6 +140,7 @@ class Sample(Statistic[SampleValue]):
         ]
         columns += [_as_number(array_of(batch, name).take(place), name) for name in self._numbers]
         columns += [_as_short_text(array_of(batch, name).take(place)) for name in self._texts]
+        columns += [array_of(batch, name).take(place) for name in self._vectors]
         self._take(pa.table(columns, schema=self._schema))
 
     def _take(self, rows: pa.Table) -> None:

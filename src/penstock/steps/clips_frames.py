@@ -143,10 +143,8 @@ class Picture:
         """
         check_pixels(frame.height, frame.width, self.limits)
         way = way_of(frame)
-        width = max(1, round(frame.width * self._ratio)) if self.mode != "exact" else frame.width
-        shown = (width, frame.height) if way[0] else (frame.height, width)
         size = (out.shape[0], out.shape[1])
-        inner = inner_size(*shown, size, self.mode)
+        inner = inner_size(*self.shown(frame), size, self.mode)
         check_pixels(*inner, self.limits)
         found = turned(self._scaled(frame, inner[::-1] if way[0] else inner, out.shape[2]), way)
         if self.mode == "fill":
@@ -158,6 +156,11 @@ class Picture:
             top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
             out[:] = 0
             out[top : top + inner[0], left : left + inner[1]] = found
+
+    def shown(self, frame: Any) -> tuple[int, int]:
+        """The height and the width of a frame upright, its pixels square unless it is to be stretched anyway."""
+        width = max(1, round(frame.width * self._ratio)) if self.mode != "exact" else frame.width
+        return (width, frame.height) if way_of(frame)[0] else (frame.height, width)
 
     def _scaled(self, frame: Any, size: tuple[int, int], channels: int) -> Pixels:
         height, width = size

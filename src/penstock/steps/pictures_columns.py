@@ -90,10 +90,9 @@ def pixels_of(column: pa.Array, shape: Shape) -> Pixels:
 def column_of_pixels(pixels: Pixels, field: Field, like: pa.Array | None = None) -> pa.Array:
     """A column of a field's type with these pixels; null where ``like`` is."""
     values = pa.array(np.ascontiguousarray(pixels).reshape(-1))
-    size = math.prod(field.shape or ())
     mask = like.is_null() if like is not None and like.null_count else None
-    held = pa.FixedSizeListArray.from_arrays(values, size, mask=mask)
-    return pa.ExtensionArray.from_storage(field.type, held.cast(field.type.storage_type))
+    held = pa.FixedSizeListArray.from_arrays(values, type=field.type.storage_type, mask=mask)
+    return pa.ExtensionArray.from_storage(field.type, held)
 
 
 class PictureStep(Step):
@@ -105,6 +104,11 @@ class PictureStep(Step):
 
     columns: ColumnsLike
     needs_opencv: ClassVar[bool] = True
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether it mirrors, left to right, at random."""
+        return False
 
     def touches(self, schema: Schema) -> Columns:
         """The columns, read and written."""
@@ -157,6 +161,11 @@ class FittedPictures(FittedStep):
     step: PictureStep
     schema: Schema
     fields: tuple[Field, ...]
+
+    @property
+    def mirrored(self) -> tuple[str, ...]:
+        """Its columns, where it mirrors."""
+        return tuple(field.name for field in self.fields) if self.step.mirrors else ()
 
     def transform(self, batch: Batch, use: Use) -> Batch:
         """The batch with other pixels."""

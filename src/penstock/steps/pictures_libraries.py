@@ -29,6 +29,15 @@ def opencv() -> Any:
 
 
 @cache
+def opencv_if_there() -> Any | None:
+    """The same; None where it is not installed: for what can be done without, in more time."""
+    try:
+        return opencv()
+    except MissingExtra:
+        return None
+
+
+@cache
 def jpeg_decoder() -> Any:
     """The function ``simplejpeg.decode_jpeg``: libjpeg-turbo, which says what it finds damaged.
 

@@ -6,7 +6,7 @@ Vectors of token counts, for models that take a row as numbers, are in `tokens.p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.batch import Batch
 from penstock.errors import UsageError
@@ -23,7 +24,7 @@ from penstock.statistic import Statistic
 from penstock.statistics.chinese import chinese_segmenter
 from penstock.statistics.documents import DocumentFrequencies, DocumentFrequenciesValue
 from penstock.statistics.hashing import hash_texts, mix
-from penstock.statistics.tokens import Analyzer, Cut, Form, Tokenizer
+from penstock.statistics.tokens import Analyzer, Cut, Form, Tokenizer, shapes_of
 from penstock.step import Columns, FittedStep, Step, Use
 from penstock.steps.arguments import chosen_of, truth_value, whole_number
 from penstock.steps.tokenize_pieces import UNKNOWN, Pieces, check_tokenizers
@@ -31,6 +32,7 @@ from penstock.steps.vectors import with_column
 
 Unit = Literal["words", "characters", "pieces", "jieba"]
 Kind = Literal["fitted", "hash"]
+Rare = Literal["unknown", "shape"]
 Integers = npt.NDArray[np.int64]
 
 _ANALYZERS: dict[str, Analyzer] = {
@@ -41,6 +43,8 @@ _ANALYZERS: dict[str, Analyzer] = {
 }
 MOST_TOKENS = 2**20
 """The most places of a vocabulary."""
+_PAIR = r"^[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]{2}$"
+"""Tokens that are counted with shapes, and are no words of a sequence."""
 _LONGEST = 2**20
 _MOST_NEIGHBOURS = 3
 _WORDS_LEARNED_FROM = 50_000
@@ -88,6 +92,9 @@ class Tokenize(Step):
         unicode: the form that texts are brought into first, "NFC" or "NFKC" (which makes full-width characters plain
             ones), or null for the characters as they are.
         vocabulary: "fitted", or "hash".
+        rare: what stands for a word that is not in the vocabulary: "unknown", or its "shape" where that is frequent
+            enough: 0 for a digit, A and a for letters, so that of a number or a name that was never seen it is told
+            what it is. Only of "words" with a fitted vocabulary.
 
     Raises:
         UsageError: an argument is out of its range.
@@ -113,12 +120,14 @@ class Tokenize(Step):
     lowercase: bool = True
     unicode: Form | None = "NFKC"
     vocabulary: Kind = "fitted"
+    rare: Rare = "unknown"
 
     name = "tokenize"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_selector(self.columns))
         choices = {"unit": get_args(Unit), "vocabulary": get_args(Kind), "unicode": (*get_args(Form), None)}
+        choices["rare"] = get_args(Rare)
         for setting, values in choices.items():
             got = getattr(self, setting)
             if not isinstance(got, (str, type(None))) or got not in values:
@@ -140,11 +149,18 @@ class Tokenize(Step):
                 got="'hash'", remedy="leave vocabulary out, or take unit: words",
             )  # fmt: skip
 
+        if self.rare == "shape" and (self.unit != "words" or self.vocabulary == "hash"):
+            raise UsageError(
+                "only words that are learned have shapes in place of rare ones", where="tokenize: rare",
+                expected="'unknown', or unit: words with vocabulary: fitted", got="'shape'",
+            )  # fmt: skip
+
     @property
     def tokenizer(self) -> Tokenizer:
         """How texts are cut; of pieces, into the words that these are pieces of."""
         ngrams = (1, self.ngrams)
-        return Tokenizer(_ANALYZERS[self.unit], ngrams, self.lowercase, form=self.unicode, most=self.max_tokens)
+        analyzer = "shapes" if self.rare == "shape" else _ANALYZERS[self.unit]
+        return Tokenizer(analyzer, ngrams, self.lowercase, form=self.unicode, most=self.max_tokens)
 
     def touches(self, schema: Schema) -> Columns:
         """The columns, read and written."""
@@ -176,6 +192,9 @@ class Tokenize(Step):
         if self.unit == "pieces":
             words, counts = _most_frequent(found, _WORDS_LEARNED_FROM, 1)
             return Pieces.learn(words, counts, self.size, self.min_count)
+        if self.rare == "shape":
+            pairs = pc.match_substring_regex(found.table["token"], _PAIR)
+            found = replace(found, table=found.table.filter(pc.invert(pairs)))
         return Listed((UNKNOWN, *_most_frequent(found, self.size, self.min_count)[0]))
 
     def _check_libraries(self) -> None:
@@ -258,9 +277,14 @@ class FittedTokenize(FittedStep):
 
 def _with_neighbours(cut: Cut, tokenizer: Tokenizer, vocabulary: Listed | Hashed) -> tuple[Integers, Integers]:
     """The rows, ascending, and the ids of the single tokens and n-grams."""
-    parts = cut.grams(tokenizer.ngrams, tokenizer.joint)
+    shapes = shapes_of(cut.alphabet) if tokenizer.analyzer == "shapes" else None
+    small = cut.lowercase() if shapes is not None and tokenizer.lowercase else cut
+    parts = small.grams(tokenizer.ngrams, tokenizer.joint)
     rows = np.concatenate([part.rows for part in parts])
-    ids = np.concatenate([vocabulary.ids(part.alphabet)[part.codes] for part in parts])
+    found = [vocabulary.ids(part.alphabet)[part.codes] for part in parts]
+    if shapes is not None:
+        found[0] = np.where(found[0] == 0, vocabulary.ids(shapes)[cut.codes], found[0])
+    ids = np.concatenate(found)
     if len(parts) > 1:
         order = np.argsort(rows, kind="stable")
         rows, ids = rows[order], ids[order]

@@ -80,8 +80,10 @@ class TfIdf(_Vectors):
 
     Args:
         columns: columns of text, categories or lists.
-        analyzer: "auto" (words; of scripts without spaces characters and pairs of them), "word", "char" or "items".
-        ngrams: of "word" and "char", how many neighbours make a token: from, to.
+        analyzer: "auto" (words; of scripts without spaces characters and pairs of them), "shapes" (the same with words
+            of one sign, each other sign, and the shapes of words with digits or capitals, such as "<00000>" and
+            "<AAAA>"), "word", "char" or "items".
+        ngrams: of words and characters, how many neighbours make a token: from, to.
         lowercase: whether case is ignored.
         min_df: the fewest texts that a token has to stand in.
         max_df: the largest share (0 to 1) of the texts that it may stand in.
@@ -103,7 +105,7 @@ class TfIdf(_Vectors):
     """
 
     columns: ColumnsLike
-    analyzer: Literal["auto", "word", "char", "items"] = "auto"
+    analyzer: Literal["auto", "shapes", "word", "char", "items"] = "auto"
     ngrams: tuple[int, int] = (1, 1)
     lowercase: bool = True
     min_df: int = 2
@@ -200,8 +202,8 @@ class Hash(_Vectors):
     Args:
         columns: columns of text, categories or lists.
         width: places of a vector.
-        analyzer: "value" (the whole value is one token), "auto", "word", "char" or "items".
-        ngrams: of "word" and "char", how many neighbours make a token: from, to.
+        analyzer: "value" (the whole value is one token), "auto", "shapes", "word", "char" or "items"; see `TfIdf`.
+        ngrams: of words and characters, how many neighbours make a token: from, to.
         lowercase: whether case is ignored, but for "value" and "items".
         signed: whether the hash decides on a sign.
         norm: "l2" for vectors of length 1, or null.

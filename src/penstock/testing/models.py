@@ -74,17 +74,20 @@ def first_rows(data: TrainingData, rows: int) -> Batch:
 
 def _columns(fitted: FittedModel, batch: Batch, predicted: Batch) -> None:
     """The columns and types promised, the same rows, and probabilities that are ones."""
-    names = [field.name for field in fitted.target.prediction_fields]
+    names = [field.name for field in fitted.prediction_fields]
     _law(
         predicted.columns.schema.names == names, f"a prediction has the columns {names}", predicted.columns.schema.names
     )
-    for field in fitted.target.prediction_fields:
+    for field in fitted.prediction_fields:
         kind = predicted.column(field.name).type
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         _law(plain == field.type, f"column {field.name!r} is of type {field.type}", kind)
         _law(predicted.column(field.name).null_count == 0, f"column {field.name!r} has no nulls")
     _law(np.array_equal(predicted.keys.rows, batch.keys.rows), "the rows keep their keys, in their order")
     _law(len(predicted) == len(batch), "as many rows come out as went in")
+    if not fitted.target.has_labels:
+        _placed(fitted, batch, predicted)
+        return
     if fitted.target.task == "regression":
         _law(bool(np.isfinite(_array(predicted, PREDICTION)).all()), "predicted values are finite")
         return
@@ -93,6 +96,22 @@ def _columns(fitted: FittedModel, batch: Batch, predicted: Batch) -> None:
     _law(bool((np.abs(shares.sum(axis=1) - 1) < 1e-12).all()), "the probabilities of a row sum to one")
     likeliest = [fitted.target.classes[code] for code in shares.argmax(axis=1)]
     _law(predicted.column(PREDICTION).to_pylist() == likeliest, "the label is that of the largest probability")
+
+
+def _placed(fitted: FittedModel, batch: Batch, predicted: Batch) -> None:
+    """Without a target: numbers that are finite, names that are known, and a place for each row."""
+    for field in fitted.prediction_fields:
+        if field.categories is None:
+            _law(bool(np.isfinite(_array(predicted, field.name)).all()), f"column {field.name!r} is finite")
+        else:
+            _law(
+                set(predicted.column(field.name).to_pylist()) <= set(field.categories),
+                f"column {field.name!r} is one of its categories",
+            )
+    placed = fitted.placed(batch)
+    _law(placed.places.shape[0] == len(placed.spread) == len(batch), "every row has a place", placed.places.shape)
+    _law(bool(np.isfinite(placed.places).all() and (placed.spread >= 0).all()), "places and spreads are numbers")
+    _law(fitted.placed(batch.slice(0, 0)).places.shape == (0, placed.places.shape[1]), "no rows have no places")
 
 
 def _rows_are_independent(fitted: FittedModel, batch: Batch, predicted: Batch) -> None:

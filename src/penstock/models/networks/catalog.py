@@ -183,10 +183,13 @@ def trunk(name: str, kind: str, *sizes: int, settings: Mapping[str, Any] | None 
     return found
 
 
-def size_of(name: str, kind: str, sizes: Sequence[int], settings: Mapping[str, Any]) -> Size:
+def size_of(
+    name: str, kind: str, sizes: Sequence[int], settings: Mapping[str, Any], tokens: float | None = None
+) -> Size:
     """What a trunk holds: its weights, and what its layers give for one row; nothing is computed for that.
 
-    Tokens are taken for 256 to a row: 16 are counted, and as many times more, since each of them takes its time.
+    Tokens are taken for 256 to a row, or for so many: 16 are counted, and as many times more, since each of them takes
+    its time.
     """
     import torch
 
@@ -205,4 +208,5 @@ def size_of(name: str, kind: str, sizes: Sequence[int], settings: Mapping[str, A
         row = torch.zeros((1, _COUNTED), dtype=torch.int64) if kind == "tokens" else torch.zeros((1, *sizes))
         with torch.no_grad():
             made(row)
-    return Size(weights, sum(given) * (_TOKENS // _COUNTED if kind == "tokens" else 1))
+    times = (_TOKENS if tokens is None else tokens) / _COUNTED if kind == "tokens" else 1
+    return Size(weights, round(sum(given) * times))

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "adagrad")
-SCHEDULES = ("constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau")
+SCHEDULES = ("constant", "step", "cosine", "warm_restarts", "one_cycle", "plateau", "restart_on_plateau")
 CLASS_LOSSES = ("cross_entropy", "focal")
 VALUE_LOSSES = ("squared_error", "absolute_error", "huber")

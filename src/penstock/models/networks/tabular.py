@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from penstock.models.networks.activations import activation
+from penstock.models.networks.even_linear import EvenLinear
 
 _CLIP = 3.0
 _FARTHEST = 1e9
@@ -148,7 +149,7 @@ class TabularNetwork(nn.Module):
         layers: list[nn.Module] = []
         width = architecture.encoded
         for units in architecture.hidden:
-            layers.append(nn.Linear(width, units))
+            layers.append(EvenLinear(width, units))
             if architecture.normalization == "layer":
                 layers.append(nn.LayerNorm(units))
             elif architecture.normalization == "batch":
@@ -157,7 +158,7 @@ class TabularNetwork(nn.Module):
             if architecture.dropout:
                 layers.append(nn.Dropout(architecture.dropout))
             width = units
-        layers.append(nn.Linear(width, architecture.outputs))
+        layers.append(EvenLinear(width, architecture.outputs))
         self.layers = nn.Sequential(*layers)
         for embedding in self.embeddings.parameters():
             nn.init.normal_(embedding, std=0.1)
