@@ -39,7 +39,7 @@ def test_the_pipeline_file_of_the_readme_is_one() -> None:
 def test_the_commands_and_names_of_the_readme_exist() -> None:
     from penstock import registry
 
-    told = re.search(r"^Steps clean .*?`auto`\.", README, re.DOTALL | re.MULTILINE)
+    told = re.search(r"^Steps clean .*?`autoencoder`", README, re.DOTALL | re.MULTILINE)
     assert told is not None
     known = {*registry.names("steps"), *registry.names("models")}
     for name in re.findall(r"`([a-z_]+)`", told[0]):

@@ -103,7 +103,8 @@ def test_whichever_operation_fails_the_error_is_told_and_the_same_command_comple
     assert operations > 30
     place = tmp_path / "place"
     failures = 0
-    step = 4 if name == "train" and not LONG else 1  # a training takes a second and has many operations
+    # a training takes a second and has many operations; two generations are two runs
+    step = 1 if LONG else {"train": 8, "generations": 3}.get(name, 1)
     for number in range(1, operations + 1, step):
         error = errno.ENOSPC if number % 2 else errno.EIO
         shutil.rmtree(place, ignore_errors=True)

@@ -36,8 +36,8 @@ def table(rows: int, seed: int) -> pa.Table:
 
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    rows=st.integers(1, 700),
-    block=st.integers(1, 90),
+    rows=st.integers(1, 300),
+    block=st.integers(1, 60),
     blocks=st.integers(1, 5),
     engine=st.sampled_from(sorted(ENGINES)),
     data=st.data(),
