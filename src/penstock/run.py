@@ -505,16 +505,14 @@ class Run:
         prune(self.folder, self._document)
 
     def _in_place(self, ready: Path) -> bool:
-        """Whether what is ready has its name already: told by its inode, since a generation may look like the one
-        before; where the folder was copied elsewhere meanwhile, by its contents."""
-        there = self.destination
-        if not there.exists():
+        """Whether what is ready has its name already: told by its contents, and, since a generation may look like the
+        one before, by its inode too; not by the inode alone, which another may have where the folder was copied."""
+        there, published = self.destination, self._document["published"]
+        if not there.exists() or contents(there) != published:
             return False
         if there.stat().st_ino == self._document["ready"]["inode"]:
             return True
-        published = self._document["published"]
-        complete = ready.exists() and contents(ready, there.name) == published
-        return not complete and contents(there) == published
+        return not (ready.exists() and contents(ready, there.name) == published)
 
     def _refuse_lost(self) -> None:
         raise RunError(

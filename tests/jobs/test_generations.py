@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import penstock as ps
-from penstock.durable import put_in_place, read_json, restore, share_file
+from penstock.durable import put_in_place, read_json, restore, share_file, write_json
 from penstock.errors import RunError, UsageError
 
 
@@ -109,6 +109,24 @@ def test_a_new_generation_that_is_stopped_goes_on_by_the_same_command(
     (tmp_path / "b.csv").rename(inbox / "b.csv")
     fitted.predict(inbox, to=clean / name, keep=["x"], new_only=True)
     assert content(clean / name) == content(out)
+
+
+def test_a_copied_folder_with_the_number_of_another_is_told_by_what_is_in_it(
+    fitted: ps.FittedPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, out, record = tmp_path / "in", tmp_path / "out", tmp_path / "out.run" / "run.json"
+    day(inbox, "a.csv", 0)
+    fitted.predict(inbox, to=out, keep=["x"])
+    day(inbox, "b.csv", 100)
+    with monkeypatch.context() as patch:
+        stop_at(patch, "penstock.run.put_in_place", before=True)
+        with pytest.raises(KeyboardInterrupt):
+            fitted.predict(inbox, to=out, keep=["x"], new_only=True)
+    document = read_json(record)
+    document["ready"]["inode"] = out.stat().st_ino  # as chance may have it where all was restored from a copy
+    write_json(record, document)
+    fitted.predict(inbox, to=out, keep=["x"], new_only=True)
+    assert numbers(out) == [*range(40), *range(100, 140)]
 
 
 def content(path: Path) -> list[bytes]:
