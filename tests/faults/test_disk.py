@@ -28,6 +28,8 @@ from penstock.sources.files import Limits, find_files
 
 POWER_CUTS = int(os.environ.get("PENSTOCK_POWER_CUTS", "50"))
 LONG = POWER_CUTS > 50
+CHUNK_BYTES = 1_500 if LONG else 3_000
+"""Fewer chunks have fewer operations, and each is let fail."""
 STEPS = [ps.Impute("x", "mean"), ps.Standardize("x"), ps.OneHot("c")]
 
 
@@ -52,7 +54,7 @@ def fitted(data: Path) -> ps.FittedPipeline:
 
 def source(data: Path, name: str = "") -> CsvSource:
     return CsvSource(
-        find_files(data / name), ReadOptions(roles={"x": Role.number}), Limits(block_rows=30, chunk_bytes=1_500)
+        find_files(data / name), ReadOptions(roles={"x": Role.number}), Limits(block_rows=30, chunk_bytes=CHUNK_BYTES)
     )
 
 
