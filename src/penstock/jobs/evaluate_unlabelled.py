@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from penstock import registry
 from penstock.artifact import Saved
-from penstock.batch import Batch, Count
+from penstock.batch import Batch, Count, RowKeys
 from penstock.engine import Engine, Station, Task, Transform
 from penstock.errors import DataError
 from penstock.fusion import Chain
@@ -179,8 +179,6 @@ def _dimensions(model: FittedModel) -> int:
     empty = pa.RecordBatch.from_arrays(
         [pa.nulls(0, field.type) for field in model.features], names=list(model.features.names)
     )
-    from penstock.batch import RowKeys
-
     return int(model.placed(Batch(empty, RowKeys.span("", 0, 0))).places.shape[1])
 
 

@@ -21,6 +21,7 @@ from penstock.models.limits import refuse_beyond_memory
 from penstock.models.without_target import (
     chunks_of,
     matrix_steps,
+    placed_by_features,
     products,
     squares_of,
     width_of,
@@ -150,11 +151,7 @@ class FittedKMeans(FittedModel):
 
     def placed(self, batch: Batch, *, threads: int = 1) -> Placed:
         """The features themselves."""
-        places, spread = np.empty((len(batch), len(self.mean))), np.empty(len(batch))
-        for rows, matrix in chunks_of(batch, self.features):
-            places[rows] = matrix
-            spread[rows] = squares_of(matrix - self.mean) / len(self.mean)
-        return Placed(places, spread)
+        return placed_by_features(batch, self.features, self.mean)
 
     def save(self, folder: Path) -> None:
         """Write ``model.json``, and ``centers.arrow``.

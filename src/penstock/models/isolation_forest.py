@@ -23,10 +23,10 @@ from penstock.models.without_target import (
     chunks_of,
     matrix_steps,
     mean_of_features,
+    placed_by_features,
     refuse_few,
     refuse_weights,
     sample_of,
-    squares_of,
     width_of,
 )
 from penstock.schema import Field, Role, Schema
@@ -250,11 +250,7 @@ class FittedIsolationForest(FittedModel):
 
     def placed(self, batch: Batch, *, threads: int = 1) -> Placed:
         """The features themselves."""
-        places, spread = np.empty((len(batch), len(self.mean))), np.empty(len(batch))
-        for rows, matrix in chunks_of(batch, self.features):
-            places[rows] = matrix
-            spread[rows] = squares_of(matrix - self.mean) / len(self.mean)
-        return Placed(places, spread)
+        return placed_by_features(batch, self.features, self.mean)
 
     def save(self, folder: Path) -> None:
         """Write ``model.json``, and ``trees.arrow``.

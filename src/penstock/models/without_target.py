@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from penstock.batch import Batch
 from penstock.errors import DataError, SchemaError, UsageError
-from penstock.model import TrainingData, spans_of
+from penstock.model import Placed, TrainingData, spans_of
 from penstock.models.encoding import NUMBERS, WORDS, time_steps, word_steps
 from penstock.models.prediction import model_matrix
 from penstock.schema import Role, Schema
@@ -150,6 +150,15 @@ def products(matrix: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) 
 def squares_of(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The sum of squares of each row, shape (rows,)."""
     return products(matrix * matrix, np.ones((matrix.shape[1], 1)))[:, 0]
+
+
+def placed_by_features(batch: Batch, features: Schema, mean: npt.NDArray[np.float64]) -> Placed:
+    """Where rows lie by the features themselves; ``mean`` is that of the rows learned from, shape (width,)."""
+    places, spread = np.empty((len(batch), len(mean))), np.empty(len(batch))
+    for rows, matrix in chunks_of(batch, features):
+        places[rows] = matrix
+        spread[rows] = squares_of(matrix - mean) / len(mean)
+    return Placed(places, spread)
 
 
 def drawn(data: TrainingData, most: int, salt: int = 0) -> npt.NDArray[np.bool_] | None:
